@@ -1,0 +1,72 @@
+//! Every failure has a class, once, beside the driver that raised it. What is not known is `Halt`.
+
+use std::{borrow::Cow, fmt};
+
+/// What the engine does about a failure. No class moves an offset.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum FaultClass {
+    /// It passes by itself: deadlock, serialization, connection, read-only after a failover. The same batch again, with backoff.
+    Retry,
+    /// The world is short of something: disk full, too many connections, statement timeout. Again, later.
+    Pause,
+    /// The data is at fault: the batch is split until the record is found.
+    Poison,
+    /// The table is not what its description says (column or table gone, type changed): described again, once, then `Halt`.
+    Changed,
+    /// A person must mend it: permission, missing table, unknown. The partition halts and is tried again.
+    Halt,
+}
+
+impl FaultClass {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Pause => "pause",
+            Self::Poison => "poison",
+            Self::Changed => "changed",
+            Self::Halt => "halt",
+        }
+    }
+}
+
+/// A failure as a person may read it: never a value of a record, never a secret.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    pub class: FaultClass,
+    /// A short name of the reason, also the label of a metric: `permission`, `missing-table`, `out-of-range`, …
+    pub reason: Cow<'static, str>,
+    /// What happened, with the database's code, and the table, column or constraint that it names.
+    pub detail: String,
+    /// The table column at fault, where the database names it.
+    pub column: Option<String>,
+    /// What a person can do, as text or as SQL.
+    pub mend: Option<String>,
+}
+
+impl Fault {
+    #[must_use]
+    pub fn new(class: FaultClass, reason: &'static str, detail: impl Into<String>) -> Self {
+        Self { class, reason: Cow::Borrowed(reason), detail: detail.into(), column: None, mend: None }
+    }
+
+    #[must_use]
+    pub fn with_column(mut self, column: impl Into<String>) -> Self {
+        self.column = Some(column.into());
+        self
+    }
+
+    #[must_use]
+    pub fn with_mend(mut self, mend: impl Into<String>) -> Self {
+        self.mend = Some(mend.into());
+        self
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.reason, self.detail)
+    }
+}
+
+impl std::error::Error for Fault {}

@@ -1,0 +1,23 @@
+//! The database half of oncesink: what a batch is, how it is fenced, applied and remembered, and the databases that do it.
+//!
+//! It knows Kafka's words (topic, partition, offset) but not its client, and builds without librdkafka.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`model`] | the vocabulary: partitions, offsets, claims, spans, batches, columns, tables |
+//! | [`sink`], [`checkpoint`] | the traits that the engine talks to |
+//! | [`session`] | what one database gives: a connection, its catalogue, its bookkeeping |
+//! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
+//! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
+//! | [`fault`] | every failure has a class, once |
+
+pub mod checkpoint;
+pub mod compact;
+pub mod fault;
+pub mod fence;
+pub mod model;
+pub mod planted;
+pub mod session;
+pub mod sink;
+pub mod start;
+pub mod transaction;

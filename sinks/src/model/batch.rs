@@ -1,0 +1,151 @@
+use std::sync::Arc;
+
+use super::{Delivery, LastRecord, NextOffset, Partition, Rows, Span};
+
+/// The random number of one batch, kept in the checkpoint row: it tells whether a lost COMMIT reply took effect.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct BatchId(pub i64);
+
+/// What became of a record before it reached the sink.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It has rows in the batch.
+    Rows,
+    /// It has none, by a filter or because nothing in it concerns a route.
+    Filtered,
+    /// It was bad, and the route says to leave such out.
+    Skipped,
+}
+
+/// One record of a batch: enough to place it and to know it again, without its bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct RecordMark {
+    pub offset: i64,
+    pub timestamp: i64,
+    pub hash: i64,
+    /// An index into [`Content::partitions`].
+    pub partition: u16,
+    pub fate: Fate,
+}
+
+/// The decoded records of a batch. Shared and never changed: splitting and rebuilding only narrow the spans over it.
+#[derive(Debug, Default)]
+pub struct Content {
+    pub partitions: Vec<Partition>,
+    /// In the order in which they were taken; within a partition by offset.
+    pub records: Vec<RecordMark>,
+    /// One entry a target, in the order of the routes in the file.
+    pub rows: Vec<Rows>,
+}
+
+impl Content {
+    #[must_use]
+    pub fn bytes(&self) -> usize {
+        self.records.len() * size_of::<RecordMark>() + self.rows.iter().map(Rows::bytes).sum::<usize>()
+    }
+}
+
+/// What one transaction applies together or not at all.
+///
+/// A record belongs to the batch if and only if its offset lies in the batch's span of its partition.
+#[derive(Clone, Debug)]
+pub struct Batch {
+    pub id: BatchId,
+    pub pipeline: Arc<str>,
+    pub delivery: Delivery,
+    /// Sorted by topic and partition: that is the order in which their checkpoint rows are locked.
+    pub spans: Vec<Span>,
+    pub content: Arc<Content>,
+}
+
+/// What a batch can be cut into.
+#[derive(Debug)]
+pub enum Split {
+    /// The earlier part and the later part. Both keep the content; the earlier one is applied first.
+    Parts(Batch, Batch),
+    /// One record of one partition is left: what fails now is this record's fault, or this partition's.
+    Whole(Batch),
+}
+
+impl Batch {
+    /// The records of the batch, with their index into the content.
+    pub fn records(&self) -> impl Iterator<Item = (usize, &RecordMark)> + '_ {
+        let bounds = self.bounds();
+        self.content
+            .records
+            .iter()
+            .enumerate()
+            .filter(move |(_, mark)| bounds[mark.partition as usize].is_some_and(|(from, to)| from <= mark.offset && mark.offset < to))
+    }
+
+    /// Which rows of `rows` belong to the batch, in the order in which they were taken.
+    #[must_use]
+    pub fn selection(&self, rows: &Rows) -> Vec<u32> {
+        let bounds = self.bounds();
+        let belongs = |row: &u32| {
+            let mark = &self.content.records[rows.records[*row as usize] as usize];
+            bounds[mark.partition as usize].is_some_and(|(from, to)| from <= mark.offset && mark.offset < to)
+        };
+        (0..u32::try_from(rows.len()).unwrap_or(u32::MAX)).filter(belongs).collect()
+    }
+
+    /// Leaves partitions out: they were given away, halted, or are not ours any more.
+    pub fn retain(&mut self, keep: impl FnMut(&Span) -> bool) {
+        self.spans.retain(keep);
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    #[must_use]
+    pub fn covers(&self, partition: &Partition) -> bool {
+        self.spans.iter().any(|span| span.partition == *partition)
+    }
+
+    /// Cuts between partitions as long as there are several, then between records, in the middle.
+    /// A cut never falls inside the rows of one record. `fresh` numbers the later part.
+    #[must_use]
+    pub fn split(mut self, fresh: BatchId) -> Split {
+        if self.spans.len() > 1 {
+            let mut later = self.clone();
+            later.id = fresh;
+            later.spans = self.spans.split_off(self.spans.len() / 2);
+            return Split::Parts(self, later);
+        }
+        let mut offsets: Vec<i64> = self.records().map(|(_, mark)| mark.offset).collect();
+        offsets.sort_unstable();
+        if offsets.len() < 2 {
+            return Split::Whole(self);
+        }
+        let cut = NextOffset::new(offsets[offsets.len() / 2]);
+        let mut later = self.clone();
+        later.id = fresh;
+        later.spans[0].from = cut;
+        self.spans[0].to = cut;
+        self.spans[0].last = self.last_record(&self.spans[0]);
+        Split::Parts(self, later)
+    }
+
+    /// The last record of the content that lies in `span`.
+    #[must_use]
+    pub fn last_record(&self, span: &Span) -> Option<LastRecord> {
+        let index = self.content.partitions.iter().position(|partition| *partition == span.partition)?;
+        self.content
+            .records
+            .iter()
+            .rev()
+            .find(|mark| mark.partition as usize == index && span.from.get() <= mark.offset && mark.offset < span.to.get())
+            .map(|mark| LastRecord { offset: mark.offset, timestamp: mark.timestamp, hash: mark.hash })
+    }
+
+    /// For each partition of the content, the offsets that belong to the batch.
+    fn bounds(&self) -> Vec<Option<(i64, i64)>> {
+        self.content
+            .partitions
+            .iter()
+            .map(|partition| self.spans.iter().find(|span| span.partition == *partition).map(|span| (span.from.get(), span.to.get())))
+            .collect()
+    }
+}

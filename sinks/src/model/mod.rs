@@ -1,0 +1,17 @@
+//! The vocabulary of both halves. No Kafka types, only Kafka's words.
+
+mod batch;
+mod claim;
+mod column;
+mod offset;
+mod partition;
+mod rows;
+mod table;
+
+pub use batch::{Batch, BatchId, Content, Fate, RecordMark, Split};
+pub use claim::{Claim, ClaimId, Delivery, Epoch, LastRecord, Span};
+pub use column::{Cell, Column, Presence, Strings, Values};
+pub use offset::NextOffset;
+pub use partition::{Coordinate, ParseCoordinateError, Partition};
+pub use rows::{Operation, Rows, Shape};
+pub use table::{Generated, Identifier, Kind, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};

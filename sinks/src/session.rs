@@ -1,0 +1,150 @@
+//! What one database gives: connections, its catalogue and its bookkeeping. Everything that is decided, is decided elsewhere.
+
+use std::{fmt, sync::Arc};
+
+use async_trait::async_trait;
+
+use crate::{
+    checkpoint::{CheckpointRow, StoredHalt},
+    fault::Fault,
+    model::{Coordinate, Operation, Partition, Rows, Shape, Table, TableName},
+};
+
+/// A database server or file, with the settings to reach it.
+#[async_trait]
+pub trait Database: fmt::Debug + Send + Sync + 'static {
+    /// `PostgreSQL`, `SQLite`: for people.
+    fn kind(&self) -> &'static str;
+
+    /// Opens a connection with its limits set and verified.
+    async fn connect(&self) -> Result<Box<dyn Session>, Fault>;
+
+    async fn describe(&self, table: &TableName) -> Result<Table, Fault>;
+
+    /// What `plan` prints of the server.
+    async fn facts(&self) -> Result<DatabaseFacts, Fault>;
+
+    /// Whether the bookkeeping tables are there, and what would make them. Changes nothing.
+    async fn bookkeeping(&self) -> Result<Bookkeeping, Fault>;
+
+    /// Creates or updates the bookkeeping tables, under a lock; two workers may do so at once. Nothing where they are current.
+    async fn migrate(&self) -> Result<(), Fault>;
+
+    /// The statements that give `role` the least it needs to run with these targets.
+    fn grants(&self, role: &str, targets: &[TableName]) -> Vec<String>;
+
+    /// The rows of a pipeline as they are, without a lock.
+    async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault>;
+
+    /// The random id of this database, made by the first migration.
+    async fn database_id(&self) -> Result<Arc<str>, Fault>;
+
+    /// Stores or clears the reason why a partition stands still. Moves nothing.
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault>;
+
+    /// Leaves out the record at which a partition is halted: moves its checkpoint over it and writes an audit row, in one transaction.
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault>;
+}
+
+/// A database for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DatabaseFacts {
+    /// Without credentials: `db:5432/shop as shop_app`.
+    pub address: String,
+    /// `PostgreSQL 15.18`.
+    pub version: String,
+    /// Settings that weaken what oncesink promises: `synchronous_commit = off`.
+    pub warnings: Vec<String>,
+}
+
+/// The state of the bookkeeping tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Bookkeeping {
+    Current,
+    /// What is still to be run, in order, and whether this role may.
+    Needed {
+        statements: Vec<String>,
+        allowed: bool,
+    },
+    /// Made by a newer oncesink that this one must not run beside.
+    Newer {
+        found: i64,
+        known: i64,
+    },
+}
+
+/// What `skip` found, or did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Skip {
+    Done,
+    /// It would be done: nothing was changed, because `execute` was not given.
+    Possible {
+        halt: StoredHalt,
+    },
+    /// The partition is not halted at this record.
+    NotHaltedThere {
+        row: Option<CheckpointRow>,
+    },
+}
+
+/// Whether a locking read waits for rows that somebody else holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LockWait {
+    Wait,
+    /// Locked rows are left out of the answer.
+    SkipLocked,
+}
+
+/// One connection, and at most one transaction on it. A session that returned a connection fault is closed, not used again.
+#[async_trait]
+pub trait Session: fmt::Debug + Send {
+    /// READ COMMITTED, with the server-side limits of a batch.
+    async fn begin(&mut self) -> Result<(), Fault>;
+
+    /// The checkpoint rows of these partitions, locked to the end of the transaction in the order given, which is sorted.
+    async fn lock(&mut self, pipeline: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault>;
+
+    /// Which of these topics have a row in the pipeline, whatever its state.
+    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault>;
+
+    /// Inserts rows where there is none; an existing one stays as it is, and is not waited for.
+    async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault>;
+
+    /// Overwrites rows that this transaction has locked.
+    async fn save(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault>;
+
+    /// Applies rows of one target, one operation and one shape by one statement (or a few, where the database must).
+    async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault>;
+
+    async fn commit(&mut self) -> Result<(), CommitError>;
+
+    /// Best effort; the session is fit for the next `begin` if it returns `Ok`.
+    async fn rollback(&mut self) -> Result<(), Fault>;
+}
+
+/// COMMIT did not answer `done`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CommitError {
+    /// The server said no: nothing took effect.
+    Refused(Fault),
+    /// No answer: only the database knows.
+    Unknown(Fault),
+}
+
+/// Rows that one statement applies. Each key occurs once; the rows are sorted by key, so that two batches never wait for each other in a circle.
+#[derive(Clone, Copy, Debug)]
+pub struct Step<'a> {
+    pub rows: &'a Rows,
+    pub operation: Operation,
+    pub shape: &'a Shape,
+    pub selection: &'a [u32],
+    /// The column (a position in the target) whose newer value wins.
+    pub guard: Option<usize>,
+}
+
+/// What a step did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Written {
+    /// Rows that lost against a newer version in the table. Only known (and only asked) under a guard.
+    pub stale: u64,
+}

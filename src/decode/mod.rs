@@ -1,0 +1,47 @@
+//! Bytes of a record straight into column arrays of the target's types.
+//!
+//! One format a file. A record that cannot be decoded is [`Bad`]: it names column and rule, never the value.
+
+use std::{borrow::Cow, fmt, sync::Arc};
+
+use oncesink_sinks::model::Rows;
+
+use crate::source::RecordRef;
+
+/// What decoding made of a record for one route.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decoded {
+    /// One row was added to the rows (a write or a delete).
+    Row,
+    /// Nothing of it concerns the route.
+    Filtered,
+}
+
+/// A record that cannot be applied, whatever the world does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Bad {
+    /// The rule that it breaks, from the closed list in docs/types.md: `out-of-range`, `not-utf8`, `tombstone-without-key`, …
+    pub rule: &'static str,
+    pub column: Option<Arc<str>>,
+    /// More about the rule, such as the column's type; never a value of the record.
+    pub detail: Cow<'static, str>,
+}
+
+impl fmt::Display for Bad {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.column {
+            Some(column) => write!(f, "{} in column {column}: {}", self.rule, self.detail),
+            None => write!(f, "{}: {}", self.rule, self.detail),
+        }
+    }
+}
+
+/// Decodes the records of one topic for one route. It may keep what it learns of field names.
+pub trait Decode: fmt::Debug + Send {
+    /// Adds at most one row for `record` to `rows`, whose target it was made for, under the index `number`.
+    /// On `Err` the rows are as they were.
+    ///
+    /// # Errors
+    /// [`Bad`], if the record breaks a rule of docs/types.md.
+    fn decode(&mut self, record: &RecordRef<'_>, number: u32, rows: &mut Rows) -> Result<Decoded, Bad>;
+}

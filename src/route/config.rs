@@ -1,0 +1,111 @@
+//! A route as the file says it, validated: no option is left to interpret.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use oncesink_sinks::model::{Delivery, WriteMode};
+use regex::Regex;
+
+use super::OnBadRecord;
+
+/// One route of a pipeline.
+#[derive(Clone, Debug)]
+pub struct RouteConfig {
+    /// `route.name`, or its first topic.
+    pub name: Arc<str>,
+    pub topics: TopicSelector,
+    /// As written: `ledger.{kind}`, with `{topic}` and the captures of the expression that matched.
+    pub table: String,
+    pub format: Format,
+    pub key_format: KeyFormat,
+    /// Column → where its value comes from; added to what matches by name.
+    pub columns: BTreeMap<String, ColumnSource>,
+    pub extra_fields: ExtraFields,
+    pub missing_fields: MissingFields,
+    /// None: the primary key, else the only unique key.
+    pub key_columns: Option<Vec<String>>,
+    pub write: WriteMode,
+    /// A column of the target: the newer value wins.
+    pub version: Option<String>,
+    pub delivery: Delivery,
+    pub tombstone: Tombstone,
+    pub on_bad_record: OnBadRecord,
+    /// The zone of timestamps that have none, for columns with a zone. None: such a value is a bad record.
+    pub timezone: Option<String>,
+    /// What a number in a timestamp column counts, since the Unix epoch. None: such a value is a bad record.
+    pub timestamp_unit: Option<TimestampUnit>,
+    /// Where the route stands, for messages: `orders.yaml:4:12  routes[0]`.
+    pub place: String,
+}
+
+/// Which topics a route takes.
+#[derive(Clone, Debug, Default)]
+pub struct TopicSelector {
+    pub names: Vec<String>,
+    /// Expressions as librdkafka and we read them: they begin with `^` and match the whole name.
+    pub patterns: Vec<Regex>,
+    pub exclude: Vec<String>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Format {
+    Json,
+    /// The whole value is one text; `columns` says where it goes (`value`), or the one non-key column is it.
+    Text,
+    /// The whole value is one byte string.
+    Bytes,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum KeyFormat {
+    /// JSON if it reads as JSON, else text.
+    Auto,
+    Json,
+    Text,
+}
+
+/// Where the value of a column comes from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ColumnSource {
+    /// `value`, `value.order.total`: the path below the value; empty: the whole value.
+    Value(Vec<String>),
+    /// `key`, `key.id`.
+    Key(Vec<String>),
+    /// `headers.traceparent`
+    Header(String),
+    Topic,
+    Partition,
+    Offset,
+    /// The record's timestamp.
+    Timestamp,
+    /// `'eu1'`: a text.
+    Literal(String),
+    /// `none`: the column is never written, even if a field matches.
+    None,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ExtraFields {
+    Ignore,
+    BadRecord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MissingFields {
+    /// The column keeps what it holds; on insert it takes its default.
+    Keep,
+    Null,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tombstone {
+    Delete,
+    Ignore,
+    BadRecord,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TimestampUnit {
+    Seconds,
+    Milliseconds,
+    Microseconds,
+}

@@ -1,0 +1,5 @@
+//! The real source: one OS thread owns the consumer.
+
+mod config;
+
+pub use config::{KafkaConfig, StartPolicy};
