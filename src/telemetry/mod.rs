@@ -1,0 +1,3 @@
+//! What the world sees of a running process: logs, metrics, and the small web server.
+
+pub mod metrics;
