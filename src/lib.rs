@@ -1,5 +1,6 @@
 //! oncesink carries records from Apache Kafka into SQL databases so that each takes effect once.
 
+pub mod cli;
 pub mod decode;
 pub mod engine;
 pub mod route;

@@ -16,6 +16,7 @@ pub mod compact;
 pub mod fault;
 pub mod fence;
 pub mod model;
+pub mod plain_sql;
 pub mod planted;
 pub mod session;
 pub mod sink;
