@@ -3,6 +3,7 @@
 pub mod cli;
 pub mod decode;
 pub mod engine;
+pub mod guarantee;
 pub mod route;
 pub mod source;
 pub mod telemetry;
