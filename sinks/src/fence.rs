@@ -55,7 +55,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
             if row.next_offset == span.from {
                 Standing::Mine
             } else if row.next_offset == span.to {
-                Standing::Applied
+                if planted!(BlindRetry) { Standing::Mine } else { Standing::Applied }
             } else if row.next_offset < span.from {
                 Standing::Rewound { row: row.next_offset, expected: span.from }
             } else {
@@ -64,7 +64,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
         }
         Delivery::AtLeastOnce => {
             let reached = row.next_offset.max(row.durable);
-            if row.batch == batch {
+            if row.batch == batch && !planted!(BlindRetry) {
                 Standing::Applied
             } else if span.from <= reached {
                 Standing::Mine
