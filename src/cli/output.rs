@@ -4,9 +4,17 @@ use std::io::{IsTerminal, stderr, stdout};
 
 use comfy_table::{Table, presets::NOTHING};
 
+use super::{connect::Obstacle, exit::Exit};
+
 /// One error, as all commands print it.
 pub fn error(text: &str) {
     eprintln!("{} {text}", paint(Colour::Red, "error:", stderr().is_terminal()));
+}
+
+/// Prints what stands in the way, and says how the command ends.
+pub fn obstacle(obstacle: &Obstacle) -> Exit {
+    error(&obstacle.to_string());
+    obstacle.mended_by.exit()
 }
 
 pub fn warning(text: &str) {
@@ -66,8 +74,14 @@ pub fn coloured(colour: Colour, text: &str) -> String {
     paint(colour, text, stdout().is_terminal())
 }
 
+/// The user wants no colour, wherever it goes: <https://no-color.org>.
+#[must_use]
+pub fn is_plain() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
 fn paint(colour: Colour, text: &str, terminal: bool) -> String {
-    if !terminal || std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty()) {
+    if !terminal || is_plain() {
         return text.to_owned();
     }
     let code = match colour {

@@ -44,7 +44,7 @@ pub fn listen() -> std::io::Result<Shutdown> {
                     tracing::warn!("{name} again: ending at once");
                     std::process::exit(128 + number);
                 }
-                tracing::info!("{name}: intake closed, finishing what is in flight; a second signal ends at once");
+                tracing::info!("{name}: stopping; a second signal ends at once");
             }
         });
     }

@@ -50,8 +50,7 @@ pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
 
 /// How a run ends, and the line that says why.
 pub fn verdict(pipeline: &str, file: &str, ended: &Ended) -> (Exit, String) {
-    let halted: Vec<String> =
-        ended.report.partitions.iter().filter(|(_, report)| report.is_halted()).map(|(partition, _)| partition.to_string()).collect();
+    let halted: Vec<String> = ended.report.partitions.iter().filter(|(_, report)| report.is_halted()).map(|(partition, _)| partition.to_string()).collect();
     if let Some(reason) = &ended.gave_up {
         return (Exit::Unreachable, format!("{pipeline}: gave up: {reason}"));
     }
