@@ -3,4 +3,5 @@
 pub mod decode;
 pub mod engine;
 pub mod route;
+pub mod settings;
 pub mod source;
