@@ -5,5 +5,6 @@ pub mod decode;
 pub mod engine;
 pub mod guarantee;
 pub mod route;
+pub mod settings;
 pub mod source;
 pub mod telemetry;
