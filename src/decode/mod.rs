@@ -19,6 +19,8 @@ mod key;
 mod number;
 mod row;
 pub mod rule;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub(crate) use coerce::{CellType, Rules};
