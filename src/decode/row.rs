@@ -199,7 +199,7 @@ impl RowDecoder {
             if found {
                 self.unmatched = false;
                 if !walked.extra_names.is_empty() {
-                    let names = walked.extra_names.join(", ");
+                    let names = walked.extra_names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
                     tracing::info!(route = %self.target.route, topic = %self.topic, fields = %names, "fields without a column are ignored");
                 }
             } else if walked.extra {
@@ -275,6 +275,16 @@ pub(crate) fn fields_of<'a>(target: &Target, sources: impl Iterator<Item = &'a C
         }
     }
     fields
+}
+
+/// A field name for people: producers choose it, so it may hold anything.
+pub(crate) fn printable(name: &str) -> String {
+    const MOST_CHARACTERS: usize = 80;
+    let mut printable: String = name.chars().take(MOST_CHARACTERS).flat_map(char::escape_debug).collect();
+    if name.chars().nth(MOST_CHARACTERS).is_some() {
+        printable.push('…');
+    }
+    printable
 }
 
 /// Whether a tombstone gives this key column by the record's key.

@@ -118,8 +118,8 @@ async fn columns_that_are_mapped_to_none_are_not_written() {
     let mapped = RouteConfig { columns: columns(&[("note", ColumnSource::None), ("total", ColumnSource::Offset)]), ..config() };
     let plan = bound(mapped, orders()).await.unwrap();
     assert_eq!(plan.routes[0].target.columns, [0, 1, 2]);
-    let versioned = RouteConfig { version: Some("total".to_owned()), columns: columns(&[("customer_id", ColumnSource::None)]), ..config() };
-    assert_eq!(bound(versioned.clone(), orders()).await.unwrap().routes[0].target.version, Some(1));
+    let versioned = RouteConfig { version: Some("note".to_owned()), columns: columns(&[("customer_id", ColumnSource::None)]), ..config() };
+    assert_eq!(bound(versioned.clone(), orders()).await.unwrap().routes[0].target.version, Some(2));
     let appended = RouteConfig { write: WriteMode::Append, ..versioned };
     let target = bound(appended, orders()).await.unwrap().routes[0].target.clone();
     assert_eq!((target.key.len(), target.version), (0, None), "append looks at neither key nor version");
@@ -162,6 +162,7 @@ async fn what_the_file_says_must_be_in_the_table() {
     let version = RouteConfig { version: Some("updated_at".to_owned()), ..config() };
     let fault_of = fault(version, orders()).await;
     assert_eq!((fault_of.reason.as_ref(), fault_of.column.as_deref()), ("missing-column", Some("updated_at")));
+    assert_eq!(fault(RouteConfig { version: Some("total".to_owned()), ..config() }, orders()).await.reason, "version-type");
     let mapped = |entries: &[(&str, ColumnSource)]| RouteConfig { columns: columns(entries), ..config() };
     assert_eq!(fault(mapped(&[("nothing", ColumnSource::Topic)]), orders()).await.reason, "missing-column");
     assert_eq!(fault(mapped(&[("doubled", ColumnSource::Offset)]), orders()).await.reason, "generated-column");
@@ -206,7 +207,7 @@ async fn a_topic_goes_to_all_its_routes_in_the_order_of_the_file() {
 
 #[tokio::test]
 async fn plan_shows_where_each_column_comes_from() {
-    let records = record(Some("1"), r#"{"id":1,"customerId":2,"total":1.555,"trace_id":"t"}"#);
+    let records = record(Some("1"), r#"{"id":1,"customerId":2,"total":1.555,"trace\u001b_id":"t"}"#);
     let latest = records.iter().next().unwrap();
     let mapped = RouteConfig { columns: columns(&[("note", ColumnSource::Header("traceparent".to_owned()))]), ..config() };
     let routes = routes(mapped, orders());
@@ -220,7 +221,7 @@ async fn plan_shows_where_each_column_comes_from() {
         ["doubled", "numeric", "-", "made by the database"],
     ];
     assert_eq!(lines, expected);
-    assert_eq!(mapping.fields_without_column, ["trace_id"]);
+    assert_eq!(mapping.fields_without_column, ["trace\\u{1b}_id"]);
     assert_eq!((mapping.key.as_slice(), mapping.primary), (&["id".to_owned()][..], true));
     assert_eq!(mapping.bad.unwrap().to_string(), "not-exact in column total numeric(12,2): more than 2 digits after the point");
     let nothing = routes.describe_mapping("orders", None).await.unwrap().remove(0);
