@@ -10,7 +10,9 @@ use oncesink::{
 };
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Coordinate, Generated, Identifier, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target, UniqueKey, Values, WriteMode},
+    model::{
+        Coordinate, Generated, Identifier, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target, UniqueKey, Values, WriteMode,
+    },
     session::Step,
 };
 

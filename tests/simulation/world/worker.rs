@@ -51,12 +51,6 @@ pub struct Life {
     wake: Arc<Notify>,
 }
 
-impl Life {
-    pub fn is_up(&self) -> bool {
-        matches!(self.state, State::Running | State::Stopping)
-    }
-}
-
 impl World {
     pub fn life(&self, worker: WorkerId) -> Option<&Life> {
         self.workers.get(&worker)
