@@ -63,6 +63,7 @@ const MUST_HAPPEN: &[&str] = &[
     "rebalance, cooperative",
     "rebalance, eager",
     "record refused by the database",
+    "record skipped",
     "revoke callback over its budget",
     "revoked",
     "slow statement",

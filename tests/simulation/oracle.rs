@@ -41,6 +41,7 @@ pub fn judge(world: &mut World) {
                 let partition = Partition { topic: topic.name.clone(), index: index as i32 };
                 log.visible(0, log.high()).map(move |(offset, fact)| (partition.clone(), offset, *fact))
             })
+            .filter(|(_, _, fact)| !world.witness.skipped.contains(&fact.payload))
             .collect();
         if let Some(table) = topic.kind.append_table() {
             let rows = world.server.tables.appended.get(table).map_or(&[][..], Vec::as_slice);

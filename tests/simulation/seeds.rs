@@ -39,6 +39,8 @@ pub struct Plan {
     pub restores: bool,
     pub trims: bool,
     pub deletes_offsets: bool,
+    /// Bad records are left out; otherwise they halt their partition until somebody mends the world.
+    pub skips: bool,
     writers: usize,
     rows: usize,
     linger: Duration,
@@ -64,6 +66,7 @@ impl Plan {
             restores,
             trims,
             deletes_offsets,
+            skips: random.random_bool(0.4),
             writers: random.random_range(1..=3),
             rows: random.random_range(4..=16),
             linger: Duration::from_millis(random.random_range(1..=40)),
@@ -150,7 +153,7 @@ async fn produce(sim: Shared) {
         let length = world.random.random_range(4..=20);
         let world = &mut *world;
         for _ in 0..length {
-            world.log.produce(&partition, &mut world.random);
+            world.log.produce(&partition, world.plan.skips, &mut world.random);
         }
     }
 }
@@ -181,7 +184,7 @@ async fn settle(sim: &Shared) {
         let world = &mut *world;
         for partition in world.log.partitions() {
             for _ in 0..3 {
-                world.log.produce(&partition, &mut world.random);
+                world.log.produce(&partition, world.plan.skips, &mut world.random);
             }
         }
     }

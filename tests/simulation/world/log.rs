@@ -165,7 +165,7 @@ impl Log {
     }
 
     /// Appends one entry: mostly a write, sometimes one of the others.
-    pub fn produce(&mut self, partition: &Partition, random: &mut SmallRng) -> Entry {
+    pub fn produce(&mut self, partition: &Partition, with_bad: bool, random: &mut SmallRng) -> Entry {
         let Some(kind) = self.topic(&partition.topic).map(|topic| topic.kind) else { return Entry::Control };
         let roll = random.random_range(0..100);
         let entry = if roll < 6 {
@@ -186,7 +186,7 @@ impl Log {
             let version = (*clock - late).max(0) * 16 + partition_number;
             let fact_kind = match roll {
                 6..10 => FactKind::Filtered,
-                10..12 => FactKind::Bad,
+                10..12 if with_bad => FactKind::Bad,
                 12..24 if kind == TopicKind::Ledger => FactKind::Delete,
                 _ => FactKind::Write,
             };

@@ -130,10 +130,11 @@ impl Router for SimulatedRouter {
         let missing = || Fault::new(FaultClass::Halt, "missing-table", "no table for this topic");
         let kind = kind.ok_or_else(missing)?;
         let mut routes = Vec::new();
+        let on_bad_record = if self.sim.lock().plan.skips { OnBadRecord::Skip } else { OnBadRecord::Halt };
         for name in kind.append_table().into_iter().chain([kind.keyed_table()]) {
             let target = target(name, kind.has_version()).ok_or_else(missing)?;
             let decoder = Box::new(Decoder { sim: self.sim.clone(), worker: self.worker, is_keyed: !target.key.is_empty() });
-            routes.push(RoutePlan { target, on_bad_record: OnBadRecord::Skip, decoder });
+            routes.push(RoutePlan { target, on_bad_record, decoder });
         }
         Ok(TopicPlan { topic: Arc::from(topic), delivery: kind.delivery(), routes })
     }
