@@ -19,12 +19,14 @@ mod key;
 mod number;
 mod row;
 pub mod rule;
+#[cfg(test)]
+mod tests;
 mod time;
 
 pub(crate) use coerce::{CellType, Rules};
 pub(crate) use fields::{FieldMatch, Fields};
 pub(crate) use json::field_names;
-pub(crate) use row::{CellSource, RowDecoder, RowOptions, fields_of};
+pub(crate) use row::{CellSource, RowDecoder, RowOptions, fields_of, printable};
 pub(crate) use time::Zone;
 
 /// What decoding made of a record for one route.

@@ -166,7 +166,7 @@ impl RowDecoder {
             _ => {
                 let Some(key) = self.key(record, key)? else { return Ok(None) };
                 let by_key = |cell: &&Cell| cell.key && cell.source == CellSource::KeyByName;
-                self.from_key(key, cell, position, self.cells.iter().filter(by_key).count() == 1).map(Some)
+                self.keyed(key, cell, position, self.cells.iter().filter(by_key).count() == 1).map(Some)
             }
         }
     }
@@ -179,7 +179,7 @@ impl RowDecoder {
         Ok(key.as_ref().and_then(Option::as_ref))
     }
 
-    fn from_key<'a>(&self, key: &RecordKey<'a>, cell: &Cell, position: usize, alone: bool) -> Result<Coerced<'a>, Broken> {
+    fn keyed<'a>(&self, key: &RecordKey<'a>, cell: &Cell, position: usize, alone: bool) -> Result<Coerced<'a>, Broken> {
         let column = self.target.column(position);
         let mut names = vec![column.name.as_str()];
         if let CellSource::Path(path) = &cell.source {
@@ -199,7 +199,7 @@ impl RowDecoder {
             if found {
                 self.unmatched = false;
                 if !walked.extra_names.is_empty() {
-                    let names = walked.extra_names.join(", ");
+                    let names = walked.extra_names.iter().map(|name| printable(name)).collect::<Vec<_>>().join(", ");
                     tracing::info!(route = %self.target.route, topic = %self.topic, fields = %names, "fields without a column are ignored");
                 }
             } else if walked.extra {
@@ -219,7 +219,7 @@ impl RowDecoder {
             let coerced = if by_tombstone(&cell.source) {
                 let read = self.key(record, &mut key).map_err(Bad::from)?;
                 let read = read.ok_or_else(|| Broken::new(rule::TOMBSTONE_WITHOUT_KEY, "the record has neither value nor key"))?;
-                self.from_key(read, cell, position, alone).map(Some)
+                self.keyed(read, cell, position, alone).map(Some)
             } else {
                 self.beside(cell, position, record, &mut key)
             };
@@ -275,6 +275,16 @@ pub(crate) fn fields_of<'a>(target: &Target, sources: impl Iterator<Item = &'a C
         }
     }
     fields
+}
+
+/// A field name for people: producers choose it, so it may hold anything.
+pub(crate) fn printable(name: &str) -> String {
+    const MOST_CHARACTERS: usize = 80;
+    let mut printable: String = name.chars().take(MOST_CHARACTERS).flat_map(char::escape_debug).collect();
+    if name.chars().nth(MOST_CHARACTERS).is_some() {
+        printable.push('…');
+    }
+    printable
 }
 
 /// Whether a tombstone gives this key column by the record's key.

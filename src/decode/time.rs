@@ -95,6 +95,7 @@ pub(super) fn timestamp_without_zone(text: &str, zone: Option<&Zone>) -> Result<
 
 /// What a column without a zone shows of an instant: the local time of `timezone`, else UTC.
 pub(super) fn local_of_instant(instant: i64, zone: Option<&Zone>) -> Result<i64, Broken> {
+    let instant = in_range(instant)?;
     in_range(zone.map_or(Ok(instant), |zone| zone.local(instant))?)
 }
 

@@ -48,7 +48,7 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
     let version = match &config.version {
         // Rows that are never compared need no version.
         Some(_) if config.write == WriteMode::Append => None,
-        Some(name) => Some(index_of(&table, name).ok_or_else(|| missing(config, &table, "version", name))?),
+        Some(name) => Some(version(config, &table, name)?),
         None => None,
     };
     let sources = sources(config, &table, &key)?;
@@ -73,6 +73,18 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
     };
     let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, version, write: config.write };
     Ok(Bound { target: Arc::new(target), sources: sources.into_iter().flatten().collect(), options, topic: Arc::from(topic) })
+}
+
+/// The version column, if batches can order its values as the database does. Text is ordered by its bytes on both sides.
+fn version(config: &RouteConfig, table: &Table, name: &str) -> Result<usize, Fault> {
+    let index = index_of(table, name).ok_or_else(|| missing(config, table, "version", name))?;
+    match table.columns.get(index) {
+        Some(column) if matches!(column.kind, Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Other) => {
+            let detail = format!("{name} is {}, whose order is not known outside the database, so it cannot be the version", column.declared);
+            Err(halt(config, "version-type", detail, "take an integer, a timestamp, a date, a text or a uuid").with_column(name))
+        }
+        _ => Ok(index),
+    }
 }
 
 fn index_of(table: &Table, name: &str) -> Option<usize> {

@@ -6,7 +6,7 @@ use oncesink_sinks::model::{Generated, Kind, Rows, TableName, WriteMode};
 
 use super::{ExtraFields, Format, MissingFields, RouteConfig, Tombstone, bind::Bound};
 use crate::{
-    decode::{Bad, CellSource, Decode, FieldMatch, field_names, fields_of},
+    decode::{Bad, CellSource, Decode, FieldMatch, field_names, fields_of, printable},
     source::RecordRef,
 };
 
@@ -79,10 +79,10 @@ pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: 
                 let exact = found.iter().find(|(_, found, _)| Some(*found) == position.map(FieldMatch::Exact));
                 let loose = found.iter().find(|(_, found, _)| Some(*found) == position.map(FieldMatch::Loose));
                 match (exact, loose, &names) {
-                    (Some((name, ..)), _, _) => format!("value.{name}"),
+                    (Some((name, ..)), _, _) => format!("value.{}", printable(name)),
                     (None, Some((name, ..)), _) => {
                         notes.push("matched ignoring case and _".to_owned());
-                        format!("value.{name}")
+                        format!("value.{}", printable(name))
                     }
                     (None, None, Some(_)) => {
                         let null = config.missing_fields == MissingFields::Null && column.nullable;
@@ -112,7 +112,7 @@ pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: 
         version: target.version.and_then(|position| target.columns.get(position)).and_then(|index| name_of(*index)),
         tombstone: config.tombstone,
         columns: columns.collect(),
-        fields_without_column: found.iter().filter(|(_, found, path)| *found == FieldMatch::NoColumn && !path).map(|(name, ..)| (*name).clone()).collect(),
+        fields_without_column: found.iter().filter(|(_, found, path)| *found == FieldMatch::NoColumn && !path).map(|(name, ..)| printable(name)).collect(),
         extra_fields: config.extra_fields,
         bad: record.and_then(|record| bound.decoder(config).ok()?.decode(record, 0, &mut Rows::new(target.clone())).err()),
         warnings: table.warnings.clone(),

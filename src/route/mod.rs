@@ -15,6 +15,8 @@ mod config;
 mod key;
 mod mapping;
 mod routes;
+#[cfg(test)]
+mod tests;
 mod topics;
 
 pub use config::{ColumnSource, ExtraFields, Format, KeyFormat, MissingFields, RouteConfig, TimestampUnit, Tombstone, TopicSelector};
