@@ -53,7 +53,8 @@ pub fn starts(
         let row = rows.iter().find(|row| row.partition == *partition);
         let wanted = Wanted {
             partition: partition.clone(),
-            delivery: delivery(pipeline, &partition.topic),
+            // A start follows the delivery that the row was last claimed under, whatever the new one.
+            delivery: Delivery::ExactlyOnce,
             committed: found.committed.clone(),
             start: policy_start(topics, partition),
             beginning: Some(ends.low),
@@ -88,10 +89,6 @@ pub fn starts(
         }
     }
     all.into_iter().map(|(topic, (decided, obstacles))| (topic.clone(), TopicStarts { lines: lines(&topic, decided), obstacles })).collect()
-}
-
-fn delivery(pipeline: &Pipeline, topic: &str) -> Delivery {
-    pipeline.routes.iter().find(|route| route.topics.matches(topic)).map_or(Delivery::ExactlyOnce, |route| route.delivery)
 }
 
 fn policy_start(topics: &[TopicFound], partition: &Partition) -> Option<NextOffset> {

@@ -1,12 +1,9 @@
 //! `oncesink run`: the pipelines of one process, from start to summary.
 
-use std::{net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{io::Write, net::SocketAddr, path::PathBuf, sync::Arc, thread, time::Duration};
 
 use clap::{Args, ValueEnum};
-use tokio::{
-    io::{AsyncWriteExt, stdout},
-    task::JoinSet,
-};
+use tokio::task::JoinSet;
 
 use self::{
     board::{Board, Tile},
@@ -14,7 +11,7 @@ use self::{
 };
 use super::{exit::Exit, files::Overrides, output};
 use crate::{
-    settings::{self, Pipeline},
+    settings::{self, LogLevel},
     telemetry::{
         http::{self, Server},
         logs::{self, LogFormat},
@@ -63,7 +60,7 @@ pub async fn run(arguments: Run) -> Result<Exit, Exit> {
         (Some(Format::Json), _) | (None, settings::LogFormat::Json) => LogFormat::Json,
         (Some(Format::Text), _) | (None, settings::LogFormat::Text) => LogFormat::Text,
     };
-    let level = arguments.log_level.clone().unwrap_or_else(|| process.log_level.as_str().to_owned());
+    let level = arguments.log_level.clone().unwrap_or_else(|| level_of(process.log_level).to_owned());
     logs::start(&level, format).map_err(|error| {
         output::error(&error.to_string());
         Exit::Usage
@@ -130,21 +127,27 @@ async fn serve(board: &Board, listen: SocketAddr, chosen: bool) -> Result<(), Ex
 }
 
 /// Tells the status on standard output, and ends with standard input: a parent that dies, however it does, leaves no orphan.
+///
+/// Threads of their own: reading standard input cannot be given up, and must not hold the runtime at its end.
 fn supervise(board: Board) {
-    tokio::spawn(async move {
-        let mut clock = tokio::time::interval(Duration::from_millis(20));
-        loop {
-            clock.tick().await;
-            let line = format!("{}\n", board.status());
-            if stdout().write_all(line.as_bytes()).await.is_err() || stdout().flush().await.is_err() {
-                break;
-            }
+    thread::spawn(move || {
+        let mut output = std::io::stdout();
+        while writeln!(output, "{}", board.status()).and_then(|()| output.flush()).is_ok() {
+            thread::sleep(Duration::from_millis(20));
         }
     });
-    // A thread of its own: reading standard input cannot be given up, and must not hold the runtime at its end.
-    std::thread::spawn(|| {
-        let mut input = Vec::new();
-        let _ = std::io::Read::read_to_end(&mut std::io::stdin(), &mut input);
+    thread::spawn(|| {
+        let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
         std::process::exit(i32::from(Exit::Failed.code()));
     });
+}
+
+const fn level_of(level: LogLevel) -> &'static str {
+    match level {
+        LogLevel::Error => "error",
+        LogLevel::Warn => "warn",
+        LogLevel::Info => "info",
+        LogLevel::Debug => "debug",
+        LogLevel::Trace => "trace",
+    }
 }
