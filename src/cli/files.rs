@@ -8,6 +8,8 @@ use oncesink_sinks::{
     session::Database,
 };
 
+use secrecy::{ExposeSecret, SecretString};
+
 use super::{exit::Exit, output};
 use crate::settings::{self, DatabaseSettings, Pipeline, Tls};
 
@@ -40,7 +42,11 @@ pub fn database(settings: &DatabaseSettings) -> Result<Arc<dyn Database>, Exit> 
     options.url = settings.url.clone();
     options.username.clone_from(&settings.username);
     options.password.clone_from(&settings.password);
-    options.tls = settings.tls.map(tls);
+    match settings.tls {
+        // Only an address says `prefer`: who opens the database else wants to know who the server is.
+        Some(Tls::Prefer) => options.url = with_mode(&settings.url, "prefer"),
+        tls => options.tls = tls.and_then(strict),
+    }
     options.ca.clone_from(&settings.ca);
     options.statement_timeout = settings.statement_timeout;
     options.bookkeeping.clone_from(&settings.bookkeeping);
@@ -50,12 +56,18 @@ pub fn database(settings: &DatabaseSettings) -> Result<Arc<dyn Database>, Exit> 
     })
 }
 
-fn tls(tls: Tls) -> open::Tls {
+fn strict(tls: Tls) -> Option<open::Tls> {
     match tls {
-        Tls::Disable => open::Tls::Disable,
-        Tls::Prefer => open::Tls::Prefer,
-        Tls::Require => open::Tls::Require,
-        Tls::VerifyCa => open::Tls::VerifyCa,
-        Tls::VerifyFull => open::Tls::VerifyFull,
+        Tls::Disable => Some(open::Tls::Disable),
+        Tls::Prefer => None,
+        Tls::Require => Some(open::Tls::Require),
+        Tls::VerifyCa => Some(open::Tls::VerifyCa),
+        Tls::VerifyFull => Some(open::Tls::VerifyFull),
     }
+}
+
+fn with_mode(url: &SecretString, mode: &str) -> SecretString {
+    let url = url.expose_secret();
+    let joint = if url.contains('?') { '&' } else { '?' };
+    SecretString::from(format!("{url}{joint}sslmode={mode}"))
 }
