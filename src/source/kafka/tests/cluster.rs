@@ -32,6 +32,15 @@ impl Cluster {
         }
     }
 
+    /// A test that needs what only the mock can do.
+    pub(super) fn around(mock: MockCluster<'static, DefaultProducerContext>, name: &str) -> Self {
+        Self { brokers: mock.bootstrap_servers(), mock: Some(mock), name: name.to_owned() }
+    }
+
+    pub(super) fn mock(&self) -> &MockCluster<'static, DefaultProducerContext> {
+        self.mock.as_ref().unwrap()
+    }
+
     pub(super) fn real() -> Option<String> {
         std::env::var("ONCESINK_TEST_KAFKA").ok().filter(|brokers| !brokers.is_empty())
     }

@@ -315,3 +315,30 @@ fn a_probe_sees_the_latest_record_and_the_members() {
     assert_eq!((latest.partition.index, latest.iter().next().unwrap().value), (1, Some(&b"the youngest"[..])));
     assert_eq!(probe.topics(LIMIT).unwrap().into_iter().collect::<Vec<_>>(), [(Arc::from(cluster.name.as_str()), 2)]);
 }
+
+#[test]
+fn brokers_that_go_away_are_said_and_reading_goes_on_when_they_are_back() {
+    let mock = rdkafka::mocking::MockCluster::new(1).unwrap();
+    let topic = "orders";
+    mock.create_topic(topic, 1, 1).unwrap();
+    let cluster = Cluster::around(mock, topic);
+    cluster.produce(topic, 1, 0..100);
+    let mut config = config(&cluster.brokers, topic, &[topic]);
+    config.properties.insert("reconnect.backoff.max.ms".to_owned(), "500".to_owned());
+    config.properties.insert("session.timeout.ms".to_owned(), "30000".to_owned());
+    let (source, mut channels) = connected(config, 1 << 26);
+    let (found, _, reply) = assigned(&mut channels);
+    let begin = start(&found[0].partition, Some(0));
+    assert!(reply.send(vec![begin.clone()]));
+    assert_eq!(read(&source, &mut channels, begin.sequence, 100).len(), 100);
+    cluster.mock().broker_down(1).unwrap();
+    let Change::Reachable(Err(reason)) = next_change(&mut channels) else { panic!("another change") };
+    assert!(!reason.is_empty());
+    thread::sleep(Duration::from_secs(3));
+    assert!(channels.inputs.try_recv().is_err(), "nothing is passed while nobody answers");
+    cluster.mock().broker_up(1).unwrap();
+    let Change::Reachable(Ok(())) = next_change(&mut channels) else { panic!("another change") };
+    cluster.produce(topic, 1, 100..200);
+    assert!(read(&source, &mut channels, begin.sequence, 100).into_iter().eq(100..200));
+    assert!(close(source, channels) < Duration::from_secs(3));
+}

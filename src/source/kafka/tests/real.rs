@@ -163,3 +163,31 @@ fn records_are_read_faster_than_any_database_takes_them() {
     eprintln!("{rate:.0} records/s in {blocks} blocks");
     assert!(rate > 50_000.0, "{rate:.0} records/s");
 }
+
+#[test]
+fn a_second_process_of_one_instance_id_fails_the_first() {
+    let Some(cluster) = cluster() else { return };
+    cluster.create_topic(&cluster.name, 1);
+    let mut config = config(&cluster.brokers, &cluster.name, &[&cluster.name]);
+    config.instance_id = Some("one".to_owned());
+    let (_first, mut channels) = connect(config.clone(), Arc::new(Buffer::new(1 << 26)), LIMIT).unwrap();
+    begin_at(&mut channels, 0);
+    let (_second, mut others) = connect(config, Arc::new(Buffer::new(1 << 26)), LIMIT).unwrap();
+    let begin = Instant::now();
+    let detail = loop {
+        // The second one is answered, too.
+        while let Ok(Change::Assigned { reply, .. }) = others.changes.try_recv() {
+            reply.send(Vec::new());
+        }
+        match channels.changes.try_recv() {
+            Ok(Change::Failed { reason, detail }) => {
+                assert_eq!(reason, "fatal-client-error");
+                break detail;
+            }
+            Ok(_) => {}
+            Err(_) => thread::sleep(Duration::from_millis(5)),
+        }
+        assert!(begin.elapsed() < LIMIT, "the first one does not fail");
+    };
+    assert!(detail.contains("kafka.instance_id"), "{detail}");
+}
