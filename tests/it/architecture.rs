@@ -27,10 +27,11 @@ fn files(directories: &[&str]) -> Vec<PathBuf> {
         for entry in fs::read_dir(&directory).into_iter().flatten() {
             let path = entry.expect("a directory entry").path();
             let name = path.file_name().unwrap_or_default();
+            if name == "target" || name == ".git" {
+                continue;
+            }
             if path.is_dir() {
-                if name != "target" && name != ".git" {
-                    open.push(path);
-                }
+                open.push(path);
             } else {
                 found.push(path);
             }

@@ -118,3 +118,19 @@ impl Database {
         })
     }
 }
+
+mod tests {
+    use super::*;
+    use crate::servers::Server;
+
+    #[test]
+    fn a_database_comes_back_with_its_rows() {
+        let mut server = Server::postgres();
+        let database = Database::create_on(server.get("url"), "comes_back");
+        database.execute("CREATE TABLE numbers (id bigint); INSERT INTO numbers VALUES (1), (NULL)");
+        server.stop();
+        assert!(database.try_rows("SELECT 1").is_err(), "it is down");
+        server.start();
+        assert_eq!(database.rows("SELECT id FROM numbers ORDER BY id"), [vec![Some("1".to_owned())], vec![None]]);
+    }
+}

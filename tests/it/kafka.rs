@@ -187,3 +187,35 @@ pub fn group_lag(brokers: &str, group: &str, topic: &str, partitions: i32) -> Op
     }
     Some(lag)
 }
+
+/// The oracle itself is judged.
+mod tests {
+    use crate::{kafka::Outgoing, servers::Server, topic::Topic};
+
+    #[test]
+    fn the_oracle_sees_each_committed_record_once() {
+        let topic = Topic::create("oracle", 2);
+        let producer = super::Producer::transactional(&topic.brokers, &topic.name);
+        for (number, commits) in [(1, true), (2, false), (3, true), (4, false)] {
+            producer.begin();
+            for partition in 0..2 {
+                producer.send(&Outgoing::json(number.to_string(), format!("{number}")).to(partition));
+            }
+            if commits { producer.commit() } else { producer.abort() }
+        }
+        let values: Vec<_> = topic.read().into_iter().map(|record| (record.partition, record.value.unwrap_or_default())).collect();
+        assert_eq!(values, [(0, b"1".to_vec()), (0, b"3".to_vec()), (1, b"1".to_vec()), (1, b"3".to_vec())]);
+        assert_eq!(topic.lag("nobody"), None, "a group that never committed has no lag");
+    }
+
+    #[test]
+    fn a_broker_comes_back_with_its_records() {
+        let mut server = Server::kafka();
+        let topic = Topic::create_on(server.get("plaintext"), "comes_back", 1);
+        topic.send(&[Outgoing::json("1", "{}")]);
+        let before = topic.read();
+        server.stop();
+        server.start();
+        assert_eq!(topic.read(), before);
+    }
+}

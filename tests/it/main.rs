@@ -1,6 +1,8 @@
 //! The real binary against real servers. It shares no code with what it tests: its own client, its own SQL, its own reading
 //! of the topic. One binary, because linking is slow; CONTRIBUTING.md says how to run one test of it.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+
 mod checker;
 mod database;
 mod file;

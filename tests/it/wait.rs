@@ -26,7 +26,6 @@ pub fn wait_for<T>(limit: Duration, what: &str, mut answer: impl FnMut() -> Opti
 
 /// The time of a schedule (how long a database stays down), and the gap between two looks. Never a wait for an effect.
 pub fn pause(time: Duration) {
-    #[expect(clippy::disallowed_methods, reason = "the one place that may: between two looks, and for scheduled times")]
     thread::sleep(time);
 }
 
