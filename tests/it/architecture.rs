@@ -129,3 +129,14 @@ fn no_path_of_a_machine() {
         files(&[""]).into_iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| foreign.is_match(&text))).map(|path| relative(&path)).collect();
     assert!(wrong.is_empty(), "{wrong:?}");
 }
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let documented = fs::read_to_string(root().join("docs/dependencies.md")).expect("the list of dependencies");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    let table = manifest.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("the table of dependencies");
+    let named: BTreeSet<&str> =
+        table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim()).collect();
+    let reasons: BTreeSet<&str> = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+    assert_eq!(named, reasons);
+}
