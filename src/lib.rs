@@ -4,3 +4,4 @@ pub mod decode;
 pub mod engine;
 pub mod route;
 pub mod source;
+pub mod telemetry;

@@ -140,3 +140,162 @@ fn compare_cells(left: Cell<'_>, right: Cell<'_>) -> Ordering {
         (left, right) => (!matches!(left, Cell::Absent | Cell::Null)).cmp(&!matches!(right, Cell::Absent | Cell::Null)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, sync::Arc};
+
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::model::{
+        BatchId, Claim, Content, Delivery, Generated, Identifier, Kind, NextOffset, Partition, Presence, RecordMark, Span, Table, TableColumn, TableName,
+        Target, Values,
+    };
+
+    /// id, version, a, b; an absent cell is `None`, a null one `Some(None)`.
+    #[derive(Clone, Debug)]
+    struct Row {
+        partition: u16,
+        key: i64,
+        delete: bool,
+        version: Option<i64>,
+        a: Option<Option<i64>>,
+        b: Option<Option<i64>>,
+    }
+
+    type Stored = BTreeMap<i64, [Option<i64>; 3]>;
+
+    fn target(versioned: bool) -> Arc<Target> {
+        let column = |name: &str| TableColumn {
+            name: Identifier::new(name),
+            kind: Kind::Int { bits: 64 },
+            declared: "bigint".to_owned(),
+            nullable: name != "id",
+            has_default: false,
+            generated: Generated::No,
+        };
+        let table = Table { name: TableName::parse("t"), columns: ["id", "version", "a", "b"].map(column).to_vec(), keys: Vec::new(), warnings: Vec::new() };
+        Arc::new(Target {
+            route: Arc::from("t"),
+            table: Arc::new(table),
+            columns: vec![0, 1, 2, 3],
+            key: vec![0],
+            version: versioned.then_some(1),
+            write: WriteMode::Upsert,
+        })
+    }
+
+    fn batch(rows: &[Row], versioned: bool) -> Batch {
+        let partitions = vec![Partition::new("x", 0), Partition::new("x", 1)];
+        let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(versioned))], ..Content::default() };
+        let push = |columns: &mut [crate::model::Column], position: usize, cell: Option<Option<i64>>| match cell {
+            None => columns[position].push_nothing(Presence::Absent),
+            Some(None) => columns[position].push_nothing(Presence::Null),
+            Some(Some(value)) => {
+                if let Values::Int(values) = &mut columns[position].values {
+                    values.push(value);
+                }
+                columns[position].presence.push(Presence::Value);
+            }
+        };
+        for (index, row) in rows.iter().enumerate() {
+            content.records.push(RecordMark { offset: index as i64, timestamp: 0, hash: 0, partition: row.partition });
+            let target = &mut content.rows[0];
+            push(&mut target.columns, 0, Some(Some(row.key)));
+            if row.delete {
+                target.finish_row(index as u32, Operation::Delete);
+            } else {
+                push(&mut target.columns, 1, Some(row.version));
+                push(&mut target.columns, 2, row.a);
+                push(&mut target.columns, 3, row.b);
+                target.finish_row(index as u32, Operation::Write);
+            }
+        }
+        let span = |partition: &Partition| Span {
+            partition: partition.clone(),
+            claim: Claim::default(),
+            from: NextOffset::ZERO,
+            to: NextOffset::new(1000),
+            last: None,
+        };
+        Batch {
+            id: BatchId(1),
+            pipeline: Arc::from("p"),
+            delivery: Delivery::ExactlyOnce,
+            spans: partitions.iter().map(span).collect(),
+            content: Arc::new(content),
+        }
+    }
+
+    /// What one upsert or delete does, by itself.
+    fn apply(stored: &mut Stored, row: &Row, versioned: bool) {
+        if row.delete {
+            stored.remove(&row.key);
+            return;
+        }
+        if let Some(old) = stored.get(&row.key)
+            && versioned
+            && old[0].is_some()
+            && (row.version.is_none() || row.version < old[0])
+        {
+            return;
+        }
+        let entry = stored.entry(row.key).or_insert([None; 3]);
+        entry[0] = row.version;
+        if let Some(a) = row.a {
+            entry[1] = a;
+        }
+        if let Some(b) = row.b {
+            entry[2] = b;
+        }
+    }
+
+    fn rows(deletes: bool) -> impl Strategy<Value = Vec<Row>> {
+        let cell = || prop::option::weighted(0.7, prop::option::weighted(0.8, 0_i64..5));
+        let row = (0_u16..2, 0_i64..6, prop::bool::weighted(if deletes { 0.2 } else { 0.0 }), prop::option::weighted(0.8, 0_i64..6), cell(), cell());
+        prop::collection::vec(row.prop_map(|(partition, key, delete, version, a, b)| Row { partition, key, delete, version, a, b }), 0..40)
+    }
+
+    fn check(given: &[Row], versioned: bool, before: &Stored) {
+        let batch = batch(given, versioned);
+        let target = &batch.content.rows[0];
+        let compacted = compact(&batch, target);
+        let mut through_rounds = before.clone();
+        for round in &compacted.rounds {
+            let mut keys: Vec<i64> = round.rows.iter().map(|row| given[*row as usize].key).collect();
+            assert!(keys.is_sorted(), "a round is sorted by key");
+            keys.dedup();
+            assert_eq!(keys.len(), round.rows.len(), "a key occurs once in a round");
+            for row in &round.rows {
+                assert_eq!(target.shapes[*row as usize], round.shape);
+                apply(&mut through_rounds, &given[*row as usize], versioned);
+            }
+        }
+        let mut one_by_one = before.clone();
+        let mut in_order: Vec<&Row> = given.iter().collect();
+        in_order.sort_by_key(|row| row.partition);
+        for row in in_order {
+            apply(&mut one_by_one, row, versioned);
+        }
+        assert_eq!(through_rounds, one_by_one);
+    }
+
+    proptest! {
+        /// Compaction ends in exactly what row-by-row replay in (partition, offset) order ends in: shapes, nulls and deletes included.
+        #[test]
+        fn compaction_is_replay(given in rows(true), before in rows(false)) {
+            let mut stored = Stored::new();
+            before.iter().for_each(|row| apply(&mut stored, row, false));
+            check(&given, false, &stored);
+        }
+
+        /// The same under a version: stale rows are left out, equal versions go to the later record, NULL never wins over a value.
+        #[test]
+        fn compaction_is_replay_under_a_version(given in rows(false), before in rows(false)) {
+            let mut stored = Stored::new();
+            before.iter().for_each(|row| apply(&mut stored, row, false));
+            check(&given, true, &stored);
+        }
+    }
+}

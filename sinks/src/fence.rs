@@ -55,7 +55,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
             if row.next_offset == span.from {
                 Standing::Mine
             } else if row.next_offset == span.to {
-                Standing::Applied
+                if planted!(BlindRetry) { Standing::Mine } else { Standing::Applied }
             } else if row.next_offset < span.from {
                 Standing::Rewound { row: row.next_offset, expected: span.from }
             } else {
@@ -64,7 +64,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
         }
         Delivery::AtLeastOnce => {
             let reached = row.next_offset.max(row.durable);
-            if row.batch == batch {
+            if row.batch == batch && !planted!(BlindRetry) {
                 Standing::Applied
             } else if span.from <= reached {
                 Standing::Mine
@@ -89,5 +89,74 @@ pub fn moved(row: &CheckpointRow, span: &Span, batch: BatchId, delivery: Deliver
         batch,
         halt: None,
         ..row.clone()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Claim, ClaimId, Epoch, LastRecord, Partition};
+
+    fn row(epoch: i64, id: i64, next: i64, durable: i64) -> CheckpointRow {
+        CheckpointRow {
+            partition: Partition::new("orders", 3),
+            claim: Claim { epoch: Epoch(epoch), id: ClaimId(id) },
+            next_offset: NextOffset::new(next),
+            durable: NextOffset::new(durable),
+            delivery: Delivery::ExactlyOnce,
+            cluster: Arc::from("c"),
+            group: Arc::from("g"),
+            owner: Arc::from("o"),
+            last: None,
+            batch: BatchId(7),
+            halt: None,
+        }
+    }
+
+    fn span(from: i64, to: i64) -> Span {
+        Span {
+            partition: Partition::new("orders", 3),
+            claim: Claim { epoch: Epoch(5), id: ClaimId(50) },
+            from: NextOffset::new(from),
+            to: NextOffset::new(to),
+            last: Some(LastRecord { offset: to - 1, timestamp: 1, hash: 2 }),
+        }
+    }
+
+    #[test]
+    fn the_table_of_standings_holds() {
+        use Delivery::{AtLeastOnce, ExactlyOnce};
+        let number = NextOffset::new;
+        let table = [
+            (ExactlyOnce, Some(row(6, 60, 10, 10)), 1, Standing::Taken),
+            (ExactlyOnce, Some(row(5, 51, 10, 10)), 1, Standing::Taken),
+            (ExactlyOnce, Some(row(4, 40, 10, 10)), 1, Standing::Rewound { row: number(10), expected: number(10) }),
+            (ExactlyOnce, Some(row(5, 50, 10, 10)), 1, Standing::Mine),
+            (ExactlyOnce, Some(row(5, 50, 20, 20)), 1, Standing::Applied),
+            (ExactlyOnce, Some(row(5, 50, 9, 20)), 1, Standing::Rewound { row: number(9), expected: number(10) }),
+            (ExactlyOnce, Some(row(5, 50, 15, 20)), 1, Standing::Contradicts { row: number(15), expected: number(10) }),
+            (ExactlyOnce, None, 1, Standing::Gone),
+            (AtLeastOnce, Some(row(6, 60, 0, 10)), 1, Standing::Taken),
+            (AtLeastOnce, Some(row(5, 50, 0, 10)), 1, Standing::Mine),
+            (AtLeastOnce, Some(row(5, 50, 10, 0)), 1, Standing::Mine),
+            (AtLeastOnce, Some(row(5, 50, 0, 9)), 1, Standing::Rewound { row: number(9), expected: number(10) }),
+            (AtLeastOnce, Some(row(5, 50, 0, 20)), 7, Standing::Applied),
+        ];
+        for (delivery, row, batch, standing) in table {
+            assert_eq!(judge(&span(10, 20), BatchId(batch), delivery, row.as_ref()), standing, "{delivery} {row:?}");
+        }
+    }
+
+    #[test]
+    fn only_exactly_once_moves_the_floor() {
+        let before = row(5, 50, 10, 10);
+        let exactly = moved(&before, &span(10, 20), BatchId(1), Delivery::ExactlyOnce);
+        assert_eq!((exactly.next_offset, exactly.durable, exactly.batch), (NextOffset::new(20), NextOffset::new(20), BatchId(1)));
+        let at_least = moved(&before, &span(10, 20), BatchId(1), Delivery::AtLeastOnce);
+        assert_eq!((at_least.next_offset, at_least.durable), (NextOffset::new(10), NextOffset::new(20)));
+        let passed = moved(&exactly, &Span { last: None, ..span(20, 21) }, BatchId(2), Delivery::ExactlyOnce);
+        assert_eq!(passed.last, exactly.last, "a span of control records keeps the last record");
     }
 }

@@ -101,3 +101,101 @@ impl<'a> Mark<'a> {
         (!database.is_empty() && ["at-most-once", "at-least-once", "exactly-once"].contains(&delivery)).then_some(Self { database })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{BatchId, Claim, ClaimId, Partition};
+
+    fn request(adopts_commits: bool) -> ClaimRequest {
+        ClaimRequest {
+            pipeline: Arc::from("p"),
+            cluster: Arc::from("c"),
+            group: Arc::from("g"),
+            owner: Arc::from("o"),
+            adopts_commits,
+            wanted: Vec::new(),
+            siblings: Vec::new(),
+        }
+    }
+
+    fn row(epoch: i64, delivery: Delivery, next: i64, durable: i64) -> CheckpointRow {
+        CheckpointRow {
+            partition: Partition::new("orders", 3),
+            claim: Claim { epoch: Epoch(epoch), id: ClaimId(1) },
+            next_offset: NextOffset::new(next),
+            durable: NextOffset::new(durable),
+            delivery,
+            cluster: Arc::from("c"),
+            group: Arc::from("g"),
+            owner: Arc::from("o"),
+            last: None,
+            batch: BatchId(0),
+            halt: None,
+        }
+    }
+
+    fn wanted(committed: Committed) -> Wanted {
+        Wanted {
+            partition: Partition::new("orders", 3),
+            delivery: Delivery::ExactlyOnce,
+            committed,
+            start: Some(NextOffset::new(500)),
+            beginning: Some(NextOffset::new(100)),
+        }
+    }
+
+    fn at(next: i64, metadata: &str) -> Committed {
+        Committed::At { next: NextOffset::new(next), metadata: metadata.to_owned() }
+    }
+
+    fn start(next: i64, durable: i64, because: StartReason) -> Result<Start, NotClaimed> {
+        Ok(Start { next: NextOffset::new(next), durable: NextOffset::new(durable), because })
+    }
+
+    #[test]
+    fn the_rules_of_the_start_hold() {
+        use Delivery::{AtLeastOnce, ExactlyOnce};
+        let refused = |refusal| Err(NotClaimed::Refused(refusal));
+        let decide =
+            |row: Option<CheckpointRow>, topic_has_rows, committed, adopts| decide(row.as_ref(), topic_has_rows, &wanted(committed), &request(adopts), "db");
+        let number = NextOffset::new;
+
+        // Never claimed.
+        assert_eq!(decide(None, false, Committed::Nothing, false), start(500, 0, StartReason::Policy));
+        assert_eq!(decide(None, true, Committed::Nothing, false), start(100, 0, StartReason::NewPartition), "a new partition of a known topic");
+        assert_eq!(decide(Some(row(0, ExactlyOnce, 250, 0)), true, Committed::Nothing, false), start(250, 0, StartReason::Policy), "never resolved twice");
+        assert_eq!(decide(None, false, Committed::Unknown, false), Err(NotClaimed::NeedsCommitted), "a failed look-up is not nothing");
+        assert_eq!(decide(None, false, at(77, ""), false), refused(Refusal::ForeignCommit { committed: number(77) }));
+        assert_eq!(decide(None, false, at(77, ""), true), start(77, 77, StartReason::CommittedOffset));
+        for never in [None, Some(row(0, ExactlyOnce, 250, 0))] {
+            assert_eq!(decide(never, true, at(77, "db/exactly-once"), true), refused(Refusal::CommittedButNeverClaimed { committed: number(77) }));
+        }
+        assert!(matches!(decide(None, false, at(77, "other/exactly-once"), true), Err(NotClaimed::Refused(Refusal::AnotherDatabase { .. }))));
+
+        // Last under exactly-once: the row decides, whatever the group says.
+        for committed in [Committed::Unknown, Committed::Nothing, at(5, ""), at(9_999, "db/exactly-once")] {
+            assert_eq!(decide(Some(row(3, ExactlyOnce, 300, 300)), true, committed, false), start(300, 300, StartReason::Checkpoint));
+        }
+
+        // Last under at-least-once: the higher of floor and commit.
+        let weaker = || Some(row(3, AtLeastOnce, 300, 400));
+        assert_eq!(decide(weaker(), true, Committed::Unknown, false), Err(NotClaimed::NeedsCommitted));
+        assert_eq!(decide(weaker(), true, Committed::Nothing, false), start(300, 400, StartReason::Checkpoint));
+        assert_eq!(decide(weaker(), true, at(400, "db/at-least-once"), false), start(400, 400, StartReason::CommittedOffset));
+        assert_eq!(decide(weaker(), true, at(10, ""), false), start(300, 400, StartReason::Checkpoint), "never below the floor");
+        assert_eq!(decide(weaker(), true, at(900, ""), false), start(900, 900, StartReason::CommittedOffset), "an admin's reset is followed");
+        assert_eq!(
+            decide(weaker(), true, at(401, "db/at-least-once"), false),
+            refused(Refusal::CommittedAboveDurable { committed: number(401), durable: number(400) }),
+            "a restored database is noticed"
+        );
+
+        // Another deployment with the same name.
+        let mut theirs = row(3, ExactlyOnce, 300, 300);
+        theirs.group = Arc::from("other");
+        assert!(matches!(decide(Some(theirs), true, Committed::Nothing, true), Err(NotClaimed::Refused(Refusal::AnotherDeployment { .. }))));
+    }
+}

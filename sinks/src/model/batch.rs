@@ -1,4 +1,4 @@
-use std::sync::Arc;
+use std::{borrow::Cow, sync::Arc};
 
 use super::{Delivery, LastRecord, NextOffset, Partition, Rows, Span};
 
@@ -6,15 +6,21 @@ use super::{Delivery, LastRecord, NextOffset, Partition, Rows, Span};
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct BatchId(pub i64);
 
-/// What became of a record before it reached the sink.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fate {
-    /// It has rows in the batch.
-    Rows,
-    /// It has none, by a filter or because nothing in it concerns a route.
+/// A record that has no row for one of its routes, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LeftOut {
+    /// An index into [`Content::records`].
+    pub record: u32,
+    pub route: Arc<str>,
+    pub because: LeftOutBecause,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftOutBecause {
+    /// A filter, or nothing in it concerns the route.
     Filtered,
-    /// It was bad, and the route says to leave such out.
-    Skipped,
+    /// It was bad by this rule, and the route says to leave such out.
+    Skipped(Cow<'static, str>),
 }
 
 /// One record of a batch: enough to place it and to know it again, without its bytes.
@@ -25,7 +31,6 @@ pub struct RecordMark {
     pub hash: i64,
     /// An index into [`Content::partitions`].
     pub partition: u16,
-    pub fate: Fate,
 }
 
 /// The decoded records of a batch. Shared and never changed: splitting and rebuilding only narrow the spans over it.
@@ -36,12 +41,14 @@ pub struct Content {
     pub records: Vec<RecordMark>,
     /// One entry a target, in the order of the routes in the file.
     pub rows: Vec<Rows>,
+    /// Counted once the batch is durable.
+    pub left_out: Vec<LeftOut>,
 }
 
 impl Content {
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.records.len() * size_of::<RecordMark>() + self.rows.iter().map(Rows::bytes).sum::<usize>()
+        self.records.capacity() * size_of::<RecordMark>() + self.rows.iter().map(Rows::bytes).sum::<usize>()
     }
 }
 
@@ -131,7 +138,7 @@ impl Batch {
     /// The last record of the content that lies in `span`.
     #[must_use]
     pub fn last_record(&self, span: &Span) -> Option<LastRecord> {
-        let index = self.content.partitions.iter().position(|partition| *partition == span.partition)?;
+        let index = self.content.partitions.iter().rposition(|partition| *partition == span.partition)?;
         self.content
             .records
             .iter()
@@ -141,11 +148,16 @@ impl Batch {
     }
 
     /// For each partition of the content, the offsets that belong to the batch.
+    ///
+    /// A partition that was given up and came again while the batch was filled is listed twice; only the later one counts.
     fn bounds(&self) -> Vec<Option<(i64, i64)>> {
-        self.content
-            .partitions
-            .iter()
-            .map(|partition| self.spans.iter().find(|span| span.partition == *partition).map(|span| (span.from.get(), span.to.get())))
-            .collect()
+        let partitions = &self.content.partitions;
+        let bound = |(index, partition): (usize, &Partition)| {
+            if partitions[index + 1..].contains(partition) {
+                return None;
+            }
+            self.spans.iter().find(|span| span.partition == *partition).map(|span| (span.from.get(), span.to.get()))
+        };
+        partitions.iter().enumerate().map(bound).collect()
     }
 }

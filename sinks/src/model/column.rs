@@ -50,7 +50,7 @@ impl Strings {
 
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.bytes.len() + self.ends.len() * size_of::<usize>()
+        self.bytes.capacity() + self.ends.capacity() * size_of::<usize>()
     }
 }
 
@@ -117,14 +117,15 @@ impl Values {
         }
     }
 
+    /// Memory held, spare room included.
     #[must_use]
     pub fn bytes(&self) -> usize {
         match self {
-            Self::Bool(values) => values.len(),
-            Self::Int(values) => values.len() * 8,
-            Self::Float(values) => values.len() * 8,
+            Self::Bool(values) => values.capacity(),
+            Self::Int(values) => values.capacity() * 8,
+            Self::Float(values) => values.capacity() * 8,
             Self::Text(values) | Self::Bytes(values) => values.bytes(),
-            Self::Uuid(values) => values.len() * 16,
+            Self::Uuid(values) => values.capacity() * 16,
         }
     }
 }
@@ -185,6 +186,6 @@ impl Column {
 
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.values.bytes() + self.presence.len()
+        self.values.bytes() + self.presence.capacity()
     }
 }

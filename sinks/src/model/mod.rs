@@ -8,7 +8,7 @@ mod partition;
 mod rows;
 mod table;
 
-pub use batch::{Batch, BatchId, Content, Fate, RecordMark, Split};
+pub use batch::{Batch, BatchId, Content, LeftOut, LeftOutBecause, RecordMark, Split};
 pub use claim::{Claim, ClaimId, Delivery, Epoch, LastRecord, Span};
 pub use column::{Cell, Column, Presence, Strings, Values};
 pub use offset::NextOffset;

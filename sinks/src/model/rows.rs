@@ -97,6 +97,6 @@ impl Rows {
     /// Memory held by the rows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.len() * 7
+        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.capacity() * 7
     }
 }

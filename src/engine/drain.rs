@@ -1,0 +1,119 @@
+//! Giving partitions back: revoked, lost, shutdown.
+
+use std::time::Duration;
+
+use oncesink_sinks::model::Partition;
+use tokio::time::Instant;
+
+use super::{
+    lane::State,
+    run::{Engine, Phase},
+};
+use crate::source::{Commit, Reply};
+
+/// Partitions that are about to be given away; the group waits for the reply.
+pub(super) struct Drain {
+    partitions: Vec<Partition>,
+    reply: Reply<Vec<Commit>>,
+    began: Instant,
+    pub deadline: Instant,
+}
+
+impl Engine {
+    /// Intake of these partitions is closed; the reply follows once what is on its way is settled, or at the deadline.
+    pub fn revoked(&mut self, partitions: Vec<Partition>, reply: Reply<Vec<Commit>>) {
+        self.rebalanced();
+        for partition in &partitions {
+            let Some(lane) = self.lanes.get_mut(partition) else { continue };
+            match lane.state {
+                State::Running | State::Halting { .. } => lane.state = State::Draining,
+                State::Draining => {}
+                State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => {
+                    self.lanes.remove(partition);
+                }
+            }
+        }
+        self.close_batches_of(&partitions);
+        let began = Instant::now();
+        self.drains.push(Drain { partitions, reply, began, deadline: began + self.settings.drain_timeout });
+    }
+
+    /// They are gone already: what is buffered is somebody else's to read, and no offset may be committed.
+    pub fn lost(&mut self, partitions: &[Partition]) {
+        self.rebalanced();
+        for partition in partitions {
+            self.forget_buffered(partition);
+            self.lanes.remove(partition);
+        }
+        tracing::warn!(pipeline = %self.settings.pipeline, partitions = partitions.len(), "partitions lost: the group gave them away without asking");
+    }
+
+    /// Answers every revocation that has settled, or whose time is up. After the answer no record of it is handed to a writer.
+    pub fn finish_drains(&mut self) {
+        let now = Instant::now();
+        let mut index = 0;
+        while index < self.drains.len() {
+            let drain = &self.drains[index];
+            let is_over = drain.deadline <= now || drain.partitions.iter().all(|partition| self.is_drained(partition));
+            if !is_over {
+                index += 1;
+                continue;
+            }
+            let drain = self.drains.swap_remove(index);
+            let commits = drain.partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
+            for partition in &drain.partitions {
+                self.forget_buffered(partition);
+                self.lanes.remove(partition);
+            }
+            crate::telemetry::metrics::drained(&self.settings.pipeline, drain.began.elapsed());
+            drain.reply.send(commits);
+        }
+        if let Phase::Stopping { .. } = self.phase
+            && self.drains.is_empty()
+            && self.writers.iter().all(super::writer::Slot::is_idle)
+        {
+            self.close_source();
+        }
+    }
+
+    pub fn rebalanced(&mut self) {
+        self.report.totals.rebalances += 1;
+        crate::telemetry::metrics::rebalanced(&self.settings.pipeline);
+    }
+
+    fn is_drained(&self, partition: &Partition) -> bool {
+        self.lanes.get(partition).is_none_or(|lane| lane.ledger.is_settled() || self.writers[lane.writer].is_failing())
+    }
+
+    /// Closes the intake; everything that was taken is finished within `shutdown_timeout`.
+    pub fn begin_shutdown(&mut self) {
+        if self.phase != Phase::Running {
+            return;
+        }
+        let in_flight = self.writers.iter().filter(|slot| !slot.is_idle()).count();
+        tracing::info!(pipeline = %self.settings.pipeline, "intake closed, finishing {in_flight} batches, at most {}s", self.settings.shutdown_timeout.as_secs());
+        self.phase = Phase::Stopping { until: Instant::now() + self.settings.shutdown_timeout };
+        let all: Vec<Partition> = self.lanes.keys().cloned().collect();
+        self.close_batches_of(&all);
+        self.publish();
+    }
+
+    /// The time is up: what has not settled is given up. Nothing is lost, it is read again.
+    pub fn cut_drain(&mut self) {
+        self.ended.drain_cut = true;
+        let all: Vec<Partition> = self.lanes.keys().cloned().collect();
+        for partition in &all {
+            self.forget_buffered(partition);
+        }
+        for drain in &mut self.drains {
+            drain.deadline = Instant::now();
+        }
+        self.settings.drain_timeout = Duration::ZERO;
+        self.close_source();
+    }
+
+    fn close_source(&mut self) {
+        self.phase = Phase::Closing;
+        self.source.close();
+    }
+}

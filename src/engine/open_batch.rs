@@ -1,0 +1,169 @@
+//! The batch that is being filled: records are decoded straight into it.
+
+use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+
+use oncesink_sinks::{
+    model::{Batch, BatchId, Claim, Content, Delivery, LastRecord, LeftOut, LeftOutBecause, NextOffset, Partition, RecordMark, Rows, Span, Target},
+    planted,
+};
+use tokio::time::Instant;
+
+use crate::{
+    decode::{Bad, Decoded},
+    route::{OnBadRecord, RoutePlan},
+    source::{Buffer, RecordRef},
+};
+
+/// Records of the partitions of one writer, under one delivery.
+#[derive(Debug)]
+pub struct OpenBatch {
+    pub delivery: Delivery,
+    pub opened: Instant,
+    content: Content,
+    spans: BTreeMap<Partition, OpenSpan>,
+    /// Bytes of the keys and values that were decoded into it: what `batch.bytes` limits.
+    payload: usize,
+    /// What the buffer counts for it so far.
+    room: Room,
+}
+
+/// Room in the buffer, given back when the last part of the batch is gone.
+#[derive(Debug)]
+pub struct Room {
+    buffer: Arc<Buffer>,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.buffer.release(self.bytes);
+    }
+}
+
+#[derive(Debug)]
+struct OpenSpan {
+    /// Its index in the content's partitions.
+    index: u16,
+    from: NextOffset,
+    to: NextOffset,
+    last: Option<LastRecord>,
+}
+
+/// A record that stops its partition.
+#[derive(Debug)]
+pub struct Stopped {
+    pub bad: Bad,
+    pub route: Arc<str>,
+}
+
+impl OpenBatch {
+    #[must_use]
+    pub fn new(delivery: Delivery, buffer: &Arc<Buffer>) -> Self {
+        let room = Room { buffer: buffer.clone(), bytes: 0 };
+        Self { delivery, opened: Instant::now(), content: Content::default(), spans: BTreeMap::new(), payload: 0, room }
+    }
+
+    /// Decodes one record for all routes of its topic. `next` is the lane's: where its span begins if it is new here.
+    ///
+    /// # Errors
+    /// [`Stopped`], if it is bad and a route says `halt`: the span then ends before it, whatever was decoded of it.
+    pub fn add(&mut self, record: &RecordRef<'_>, next: NextOffset, routes: &mut [RoutePlan]) -> Result<(), Stopped> {
+        let number = u32::try_from(self.content.records.len()).unwrap_or(u32::MAX);
+        let identity = record.identity();
+        self.payload += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
+        let index = self.span(record.partition(), next).index;
+        self.content.records.push(RecordMark { offset: identity.offset, timestamp: identity.timestamp, hash: identity.hash, partition: index });
+        for route in routes {
+            let rows = rows_of(&mut self.content.rows, &route.target);
+            let because = match route.decoder.decode(record, number, rows) {
+                Ok(Decoded::Row) => continue,
+                Ok(Decoded::Filtered) => LeftOutBecause::Filtered,
+                Err(bad) => match route.on_bad_record {
+                    OnBadRecord::Halt => return Err(Stopped { bad, route: route.target.route.clone() }),
+                    OnBadRecord::Skip => {
+                        tracing::warn!(record = %record.partition().at(record.offset), route = %route.target.route, reason = %bad, "record skipped");
+                        LeftOutBecause::Skipped(Cow::Borrowed(bad.rule))
+                    }
+                },
+            };
+            self.content.left_out.push(LeftOut { record: number, route: route.target.route.clone(), because });
+        }
+        let beyond = i64::from(planted!(OffByOne));
+        let span = self.span(record.partition(), next);
+        span.to = NextOffset::new(NextOffset::after(record.offset).get().saturating_add(beyond));
+        span.last = Some(identity);
+        Ok(())
+    }
+
+    /// Moves the span of a partition over offsets that hold no visible record.
+    pub fn pass(&mut self, partition: &Partition, next: NextOffset, to: NextOffset) {
+        self.span(partition, next).to = to;
+    }
+
+    /// Leaves a partition out. Its rows stay where they are: no span covers them any more.
+    pub fn forget(&mut self, partition: &Partition) {
+        self.spans.remove(partition);
+    }
+
+    #[must_use]
+    pub fn covers(&self, partition: &Partition) -> bool {
+        self.spans.contains_key(partition)
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.spans.is_empty()
+    }
+
+    #[must_use]
+    pub fn rows(&self) -> usize {
+        self.content.records.len().max(self.content.rows.iter().map(Rows::len).sum())
+    }
+
+    #[must_use]
+    pub fn payload(&self) -> usize {
+        self.payload
+    }
+
+    /// Has the buffer count what was decoded since.
+    pub fn count_room(&mut self) {
+        let bytes = self.content.bytes();
+        self.room.buffer.add(bytes.saturating_sub(self.room.bytes));
+        self.room.bytes = self.room.bytes.max(bytes);
+    }
+
+    /// Ends the batch. Claims are stamped on when it is handed to its writer.
+    #[must_use]
+    pub fn close(mut self, id: BatchId, pipeline: Arc<str>) -> (Batch, Room) {
+        self.count_room();
+        let spans = self
+            .spans
+            .into_iter()
+            .map(|(partition, span)| Span { partition, claim: Claim::default(), from: span.from, to: span.to, last: span.last })
+            .collect();
+        (Batch { id, pipeline, delivery: self.delivery, spans, content: Arc::new(self.content) }, self.room)
+    }
+
+    fn span(&mut self, partition: &Partition, next: NextOffset) -> &mut OpenSpan {
+        if !self.spans.contains_key(partition) {
+            // A partition that was forgotten and comes again gets a new index: its old rows must not come back.
+            let index = u16::try_from(self.content.partitions.len()).unwrap_or(u16::MAX);
+            self.content.partitions.push(partition.clone());
+            self.spans.insert(partition.clone(), OpenSpan { index, from: next, to: next, last: None });
+        }
+        // Just inserted if it was not there.
+        self.spans.entry(partition.clone()).or_insert(OpenSpan { index: 0, from: next, to: next, last: None })
+    }
+}
+
+/// The rows of this very target; a table that was described again is another target.
+fn rows_of<'a>(rows: &'a mut Vec<Rows>, target: &Arc<Target>) -> &'a mut Rows {
+    let position = match rows.iter().position(|rows| Arc::ptr_eq(&rows.target, target)) {
+        Some(position) => position,
+        None => {
+            rows.push(Rows::new(target.clone()));
+            rows.len() - 1
+        }
+    };
+    &mut rows[position]
+}

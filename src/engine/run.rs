@@ -1,0 +1,334 @@
+//! The loop, and what the engine holds.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::Future,
+    pin::pin,
+    sync::Arc,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use oncesink_sinks::{
+    checkpoint::{Checkpoint, StoredHalt},
+    model::{BatchId, Partition},
+    start::commit_metadata,
+};
+use rand::{RngCore, SeedableRng, rngs::SmallRng};
+use tokio::{
+    select,
+    sync::{mpsc, watch},
+    time::{Instant, sleep_until},
+};
+
+use super::{
+    Ended, EngineSettings, Parts,
+    claim::ClaimDone,
+    drain::Drain,
+    halt::{Halt, Met},
+    lane::{Lane, State},
+    report::{Report, RouteCounts},
+    until_end::RowsRead,
+    writer::{BatchDone, OutcomeDone, Slot},
+};
+use crate::{
+    route::{Router, TopicPlan},
+    source::{Buffer, Change, Channels, Commit, Sequence, Source, Start},
+    telemetry::metrics,
+};
+
+/// How often offsets are committed to Kafka, and snapshots published.
+const COMMIT_EVERY: Duration = Duration::from_millis(250);
+const REPORT_EVERY: Duration = Duration::from_millis(500);
+
+pub(super) struct Engine {
+    pub settings: EngineSettings,
+    pub source: Box<dyn Source>,
+    pub buffer: Arc<Buffer>,
+    pub checkpoint: Arc<dyn Checkpoint>,
+    pub router: Arc<dyn Router>,
+    pub random: SmallRng,
+    pub lanes: BTreeMap<Partition, Lane>,
+    pub topics: BTreeMap<Arc<str>, TopicPlan>,
+    /// Topics whose tables must be described again before the next record of them is decoded.
+    pub outdated: BTreeSet<Arc<str>>,
+    pub writers: Vec<Slot>,
+    pub drains: Vec<Drain>,
+    pub phase: Phase,
+    pub report: Report,
+    pub rate: Option<Instant>,
+    pub rows_asked: Option<Instant>,
+    pub rows_due: Instant,
+    pub done: mpsc::UnboundedSender<Done>,
+    outcomes: Option<mpsc::UnboundedReceiver<Done>>,
+    channels: Option<Channels>,
+    publish: watch::Sender<Report>,
+    publish_at: Instant,
+    commit_at: Option<Instant>,
+    sequence: u64,
+    pub ended: Ended,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Phase {
+    Running,
+    /// Intake is closed; what is in flight has until then.
+    Stopping {
+        until: Instant,
+    },
+    /// The source is leaving the group.
+    Closing,
+}
+
+/// What tasks come back with.
+pub(super) enum Done {
+    Claim(ClaimDone),
+    Batch(BatchDone),
+    Outcome(OutcomeDone),
+    Rows(RowsRead),
+    Described { topic: Arc<str>, plan: TopicPlan },
+}
+
+impl Engine {
+    pub fn new(parts: Parts) -> Self {
+        let Parts { settings, source, channels, sink, checkpoint, router, seed, report } = parts;
+        let (done, outcomes) = mpsc::unbounded_channel();
+        let now = Instant::now();
+        Self {
+            buffer: source.buffer().clone(),
+            writers: (0..settings.writers.max(1)).map(|_| Slot::new(sink.writer())).collect(),
+            rows_due: now + settings.idle_check,
+            settings,
+            source,
+            checkpoint,
+            router,
+            random: SmallRng::seed_from_u64(seed),
+            lanes: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            outdated: BTreeSet::new(),
+            drains: Vec::new(),
+            phase: Phase::Running,
+            report: Report::default(),
+            rate: None,
+            rows_asked: None,
+            done,
+            outcomes: Some(outcomes),
+            channels: Some(channels),
+            publish: report,
+            publish_at: now,
+            commit_at: None,
+            sequence: 0,
+            ended: Ended { report: Report::default(), drain_cut: false, gave_up: None, failed: None },
+        }
+    }
+
+    /// Control comes before outcomes, outcomes before input: or a busy topic would starve a rebalance.
+    pub async fn run(mut self, shutdown: impl Future<Output = ()>) -> Ended {
+        let (Some(mut channels), Some(mut outcomes)) = (self.channels.take(), self.outcomes.take()) else { return self.ended };
+        let mut shutdown = pin!(shutdown);
+        loop {
+            select! {
+                biased;
+                () = &mut shutdown, if self.phase == Phase::Running => self.begin_shutdown(),
+                change = channels.changes.recv() => match change {
+                    Some(change) => self.change(change),
+                    None => break,
+                },
+                Some(done) = outcomes.recv() => self.settle(done),
+                () = sleep_until(self.next_due()) => self.do_what_is_due(),
+                Some(input) = channels.inputs.recv(), if self.has_room() => self.take(input),
+            }
+            self.close_due_batches();
+            self.hand_over();
+            self.finish_drains();
+        }
+        self.publish();
+        self.ended.report = self.report;
+        self.ended
+    }
+
+    fn change(&mut self, change: Change) {
+        match change {
+            Change::Assigned { partitions, topics, reply } => self.assigned(partitions, topics, reply),
+            Change::Revoked { partitions, reply } => self.revoked(partitions, reply),
+            Change::Lost { partitions } => self.lost(&partitions),
+            Change::LookedUp { partitions, topics } => self.looked_up(partitions, topics),
+            Change::OutOfRange { partitions } => self.out_of_range(partitions),
+            Change::Reachable(reachable) => self.report.unreachable = reachable.err(),
+            Change::Failed { reason, detail } => {
+                tracing::error!(pipeline = %self.settings.pipeline, reason, "{detail}");
+                self.ended.failed = Some(format!("{reason}: {detail}"));
+                self.begin_shutdown();
+            }
+        }
+        self.publish();
+    }
+
+    fn settle(&mut self, done: Done) {
+        match done {
+            Done::Claim(done) => self.claim_done(done),
+            Done::Batch(done) => self.batch_done(done),
+            Done::Outcome(done) => self.outcome_done(done),
+            Done::Rows(rows) => self.rows_read(rows),
+            Done::Described { topic, plan } => self.described(topic, plan),
+        }
+    }
+
+    /// The next moment at which something is to be done without an event.
+    fn next_due(&self) -> Instant {
+        let stopping = match self.phase {
+            Phase::Stopping { until } => Some(until),
+            Phase::Running | Phase::Closing => None,
+        };
+        let resting = self.lanes.values().filter_map(|lane| match lane.state {
+            State::Resting { until } => Some(until),
+            _ => None,
+        });
+        let writers = self.writers.iter().filter_map(|slot| slot.due(&self.settings));
+        let drains = self.drains.iter().map(|drain| drain.deadline);
+        let others = [Some(self.publish_at), self.commit_at, self.rate, stopping, Some(self.rows_due)];
+        others.into_iter().flatten().chain(resting).chain(writers).chain(drains).min().unwrap_or(self.publish_at)
+    }
+
+    fn do_what_is_due(&mut self) {
+        let now = Instant::now();
+        if self.commit_at.is_some_and(|at| at <= now) {
+            self.commit_at = None;
+            self.commit();
+        }
+        if self.publish_at <= now {
+            self.publish();
+        }
+        if self.rate.is_some_and(|at| at <= now) {
+            self.rate = None;
+        }
+        if self.rows_due <= now {
+            self.read_rows(now);
+        }
+        self.wake_resting(now);
+        if matches!(self.phase, Phase::Stopping { until } if until <= now) {
+            self.cut_drain();
+        }
+    }
+
+    /// Says that a lane has something new for Kafka.
+    pub fn commit_soon(&mut self) {
+        self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+    }
+
+    fn commit(&mut self) {
+        let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_write()).map(|(partition, _)| partition.clone()).collect();
+        let commits: Vec<Commit> = partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
+        if !commits.is_empty() {
+            self.source.commit(commits);
+        }
+    }
+
+    /// What is durable and Kafka does not know yet. The commit is advisory: if it fails, the checkpoint still decides.
+    pub fn commit_of(&mut self, partition: &Partition) -> Option<Commit> {
+        let lane = self.lanes.get_mut(partition)?;
+        let next = lane.ledger.committable()?;
+        lane.ledger.mark_committed(next);
+        Some(Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), lane.delivery) })
+    }
+
+    pub fn next_sequence(&mut self) -> Sequence {
+        self.sequence += 1;
+        Sequence(self.sequence)
+    }
+
+    pub fn new_batch_id(&mut self) -> BatchId {
+        BatchId(self.random.next_u64().cast_signed())
+    }
+
+    /// Closes the intake of a partition; it halts once what is on its way is applied.
+    pub fn halt(&mut self, partition: &Partition, halt: Halt) {
+        let sequence = self.next_sequence();
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        lane.sequence = sequence;
+        let still = vec![Start { partition: partition.clone(), sequence, from: None }];
+        if matches!(lane.state, State::Draining) {
+            return;
+        }
+        lane.state = State::Halting { halt };
+        self.source.start(still);
+        self.finish_halts();
+    }
+
+    /// Lanes whose way is clear come to rest, and their reason is stored.
+    pub fn finish_halts(&mut self) {
+        let (pipeline, halt_retry) = (self.settings.pipeline.clone(), self.settings.halt_retry);
+        let mut stored: Vec<(Partition, StoredHalt)> = Vec::new();
+        for lane in self.lanes.values_mut() {
+            let State::Halting { halt } = &lane.state else { continue };
+            if !lane.ledger.is_settled() {
+                continue;
+            }
+            let halt = match &lane.halted {
+                Some(before) if before.is_same(halt) => Halt { since: before.since, ..halt.clone() },
+                _ => {
+                    lane.log = super::halt::HaltLog::default();
+                    halt.clone()
+                }
+            };
+            metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
+            lane.log.note(&pipeline, &lane.partition, &halt, halt_retry);
+            stored.push((lane.partition.clone(), halt.stored()));
+            lane.halted = Some(halt);
+            lane.rest(halt_retry);
+        }
+        for (partition, halt) in stored {
+            self.note_halt(partition, Some(halt));
+        }
+    }
+
+    /// A batch of the lane got through, or it runs again: the halt that was met there is over.
+    pub fn clear_halt(&mut self, partition: &Partition, ended: impl Fn(&Halt) -> bool) {
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        if let Some(halt) = lane.halted.take_if(|halt| ended(halt)) {
+            tracing::info!(pipeline = %self.settings.pipeline, %partition, reason = %halt.reason, "goes on again after {}s", halt.since.elapsed().as_secs());
+            metrics::halted(&self.settings.pipeline, partition, &halt.reason, false);
+            lane.log = super::halt::HaltLog::default();
+            if halt.met == Met::AtClaim {
+                self.note_halt(partition.clone(), None);
+            }
+        }
+    }
+
+    /// Best effort, outside the fence: the row's halt is for people.
+    fn note_halt(&self, partition: Partition, halt: Option<StoredHalt>) {
+        let (checkpoint, pipeline) = (self.checkpoint.clone(), self.settings.pipeline.clone());
+        tokio::spawn(async move {
+            if let Err(fault) = checkpoint.note_halt(&pipeline, &partition, halt.as_ref()).await {
+                tracing::debug!(%pipeline, %partition, %fault, "the reason of a halt could not be stored");
+            }
+        });
+    }
+
+    pub fn route_counts(&mut self, route: &Arc<str>) -> &mut RouteCounts {
+        self.report.routes.entry(route.clone()).or_default()
+    }
+
+    pub fn publish(&mut self) {
+        self.publish_at = Instant::now() + REPORT_EVERY;
+        self.report.partitions = self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())).collect();
+        self.report.buffer_bytes = self.buffer.bytes();
+        self.report.stopping = self.phase != Phase::Running;
+        self.gauge();
+        self.publish.send_replace(self.report.clone());
+    }
+
+    fn gauge(&self) {
+        let pipeline = &self.settings.pipeline;
+        metrics::buffer(pipeline, self.report.buffer_bytes);
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
+        for (partition, lane) in &self.lanes {
+            let records = lane.ends.map_or(0, |ends| u64::try_from(ends.high.get() - lane.ledger.applied().get()).unwrap_or(0));
+            let behind = lane
+                .newest
+                .filter(|_| records > 0)
+                .map_or(0.0, |newest| (now - Duration::from_millis(u64::try_from(newest).unwrap_or(0)).as_secs_f64()).max(0.0));
+            metrics::lag(pipeline, partition, records, behind);
+        }
+    }
+}

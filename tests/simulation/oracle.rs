@@ -1,0 +1,106 @@
+//! What must be true at the end. It knows the log and the tables, and nothing of how one became the other.
+
+use std::collections::BTreeMap;
+
+use oncesink_sinks::model::{Delivery, Partition};
+
+use crate::world::{
+    World,
+    database::Row,
+    log::{Fact, FactKind, TopicKind},
+};
+
+/// Partitions whose end is not reached yet, in the database or in the group.
+pub fn behind(world: &World) -> Vec<String> {
+    let mut behind = Vec::new();
+    for partition in world.log.partitions() {
+        let Some(high) = world.log.partition(&partition).map(super::world::log::PartitionLog::high) else { continue };
+        let reached = world.server.tables.checkpoints.get(&partition).map_or(0, |row| match row.delivery {
+            Delivery::ExactlyOnce => row.next_offset.get(),
+            Delivery::AtLeastOnce => row.durable.get(),
+        });
+        let committed = world.group.committed_offset(&partition);
+        if reached < high {
+            behind.push(format!("{partition} is at {reached} of {high}"));
+        } else if committed < high {
+            behind.push(format!("the group's offset of {partition} is {committed} of {high}"));
+        }
+    }
+    behind
+}
+
+/// Compares every table with what the log makes of it.
+pub fn judge(world: &mut World) {
+    let mut differences = Vec::new();
+    for topic in &world.log.topics {
+        let records: Vec<(Partition, i64, Fact)> = topic
+            .partitions
+            .iter()
+            .enumerate()
+            .flat_map(|(index, log)| {
+                let partition = Partition { topic: topic.name.clone(), index: index as i32 };
+                log.visible(0, log.high()).map(move |(offset, fact)| (partition.clone(), offset, *fact))
+            })
+            .filter(|(_, _, fact)| !world.witness.skipped.contains(&fact.payload))
+            .collect();
+        if let Some(table) = topic.kind.append_table() {
+            let rows = world.server.tables.appended.get(table).map_or(&[][..], Vec::as_slice);
+            differences.extend(compare_appended(table, rows, &records));
+        }
+        let table = topic.kind.keyed_table();
+        let empty = BTreeMap::new();
+        let rows = world.server.tables.keyed.get(table).unwrap_or(&empty);
+        differences.extend(compare_keyed(table, rows, &fold(topic.kind, &records)));
+    }
+    for difference in differences {
+        world.story.violation(difference);
+    }
+}
+
+/// Every record once: none missing, none twice, none that is not in the log.
+fn compare_appended(table: &str, rows: &[Row], records: &[(Partition, i64, Fact)]) -> Vec<String> {
+    let expected = records
+        .iter()
+        .map(|(partition, offset, fact)| vec![Some(i64::from(partition.index)), Some(*offset), Some(fact.id), Some(fact.version), Some(fact.payload)]);
+    let mut counts: BTreeMap<Row, i64> = expected.map(|row| (row, -1)).collect();
+    for row in rows {
+        *counts.entry(row.clone()).or_insert(1000) += 1;
+    }
+    let describe = |(row, count): (Row, i64)| match count {
+        0 => None,
+        -1 => Some(format!("{table}: {row:?} is missing")),
+        1000.. => Some(format!("{table}: {row:?} is not in the log")),
+        more => Some(format!("{table}: {row:?} is there {} times", more + 1)),
+    };
+    counts.into_iter().filter_map(describe).collect()
+}
+
+/// What a keyed table holds once every record has taken effect, in the order of its log.
+fn fold(kind: TopicKind, records: &[(Partition, i64, Fact)]) -> BTreeMap<i64, Row> {
+    let mut table: BTreeMap<i64, Fact> = BTreeMap::new();
+    for (_, _, fact) in records {
+        if kind.has_version() {
+            if table.get(&fact.id).is_none_or(|known| known.version <= fact.version) {
+                table.insert(fact.id, *fact);
+            }
+        } else if fact.kind == FactKind::Delete {
+            table.remove(&fact.id);
+        } else {
+            table.insert(fact.id, *fact);
+        }
+    }
+    table.into_iter().map(|(id, fact)| (id, vec![Some(id), Some(fact.version), Some(fact.payload)])).collect()
+}
+
+fn compare_keyed(table: &str, rows: &BTreeMap<i64, Row>, expected: &BTreeMap<i64, Row>) -> Vec<String> {
+    let mut differences = Vec::new();
+    for (key, row) in expected {
+        match rows.get(key) {
+            Some(found) if found == row => {}
+            Some(found) => differences.push(format!("{table}: key {key} is {found:?} and should be {row:?}")),
+            None => differences.push(format!("{table}: key {key} is missing, should be {row:?}")),
+        }
+    }
+    differences.extend(rows.keys().filter(|key| !expected.contains_key(*key)).map(|key| format!("{table}: key {key} should not be there")));
+    differences
+}

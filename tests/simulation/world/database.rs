@@ -1,0 +1,292 @@
+//! The simulated database server: tables, transactions, row locks. READ COMMITTED, as the real ones are used.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use oncesink_sinks::{
+    checkpoint::CheckpointRow,
+    model::{Cell, Operation, Partition},
+    session::Step,
+};
+use tokio::time::Instant;
+
+use super::{
+    World,
+    worker::{State, WorkerId},
+};
+
+/// A row of a table, by column; NULL is none.
+pub type Row = Vec<Option<i64>>;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct ConnectionId(pub u64);
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Lock {
+    Checkpoint(Partition),
+    Row(Arc<str>, i64),
+}
+
+/// What is committed.
+#[derive(Clone, Debug, Default)]
+pub struct Tables {
+    pub checkpoints: BTreeMap<Partition, CheckpointRow>,
+    /// Tables without a key: rows as they came.
+    pub appended: BTreeMap<Arc<str>, Vec<Row>>,
+    /// Tables with a key in their first column.
+    pub keyed: BTreeMap<Arc<str>, BTreeMap<i64, Row>>,
+}
+
+/// What one transaction would change.
+#[derive(Clone, Debug, Default)]
+pub struct Transaction {
+    pub checkpoints: BTreeMap<Partition, CheckpointRow>,
+    pub appended: Vec<(Arc<str>, Row)>,
+    pub keyed: BTreeMap<(Arc<str>, i64), Option<Row>>,
+    /// A statement failed: only ROLLBACK is taken from now on.
+    pub failed: bool,
+}
+
+#[derive(Debug)]
+pub struct Connection {
+    pub worker: WorkerId,
+    pub transaction: Option<Transaction>,
+    waits_for: Option<Lock>,
+    /// COMMIT was received: a client that goes away does not change that.
+    pub committing: bool,
+    /// The client took it for lost, whatever the server still thinks of it.
+    pub given_up: bool,
+    /// When the server notices that its client is gone.
+    dies_at: Option<Instant>,
+}
+
+#[derive(Debug)]
+pub struct ServerState {
+    pub id: Arc<str>,
+    pub tables: Tables,
+    pub connections: BTreeMap<ConnectionId, Connection>,
+    locks: BTreeMap<Lock, ConnectionId>,
+    next_connection: u64,
+    /// A copy that may be restored, and which partitions there were.
+    pub backup: Option<Tables>,
+    /// Payloads that the tables refuse until somebody alters them.
+    pub refused_payloads: BTreeSet<i64>,
+}
+
+impl Default for ServerState {
+    fn default() -> Self {
+        Self {
+            id: Arc::from("simulated-database"),
+            tables: Tables::default(),
+            connections: BTreeMap::new(),
+            locks: BTreeMap::new(),
+            next_connection: 0,
+            backup: None,
+            refused_payloads: BTreeSet::new(),
+        }
+    }
+}
+
+/// What asking for a lock came to.
+pub enum Asked {
+    Granted,
+    Held,
+    /// Waiting would close a circle.
+    Deadlock,
+}
+
+impl ServerState {
+    pub fn connect(&mut self, worker: WorkerId) -> ConnectionId {
+        self.next_connection += 1;
+        let id = ConnectionId(self.next_connection);
+        self.connections.insert(id, Connection { worker, transaction: None, waits_for: None, committing: false, given_up: false, dies_at: None });
+        id
+    }
+
+    /// Ends a connection and, with it, what it had not committed.
+    pub fn disconnect(&mut self, id: ConnectionId) {
+        self.connections.remove(&id);
+        self.free_locks(id);
+    }
+
+    pub fn disconnect_all(&mut self) {
+        self.connections.clear();
+        self.locks.clear();
+    }
+
+    /// The server notices only then that nobody is there any more.
+    pub fn disconnect_later(&mut self, id: ConnectionId, at: Instant) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.dies_at = Some(connection.dies_at.map_or(at, |earlier| earlier.min(at)));
+        }
+    }
+
+    /// The client's side is gone now, the server's later.
+    pub fn half_open(&mut self, id: ConnectionId, until: Instant) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.given_up = true;
+        }
+        self.disconnect_later(id, until);
+    }
+
+    pub fn free_locks(&mut self, id: ConnectionId) {
+        self.locks.retain(|_, holder| *holder != id);
+    }
+
+    pub fn ask(&mut self, id: ConnectionId, lock: &Lock) -> Asked {
+        match self.locks.get(lock) {
+            Some(holder) if *holder == id => Asked::Granted,
+            Some(holder) => {
+                let mut next = Some(*holder);
+                while let Some(waiting) = next {
+                    if waiting == id {
+                        return Asked::Deadlock;
+                    }
+                    next = self.connections.get(&waiting).and_then(|other| other.waits_for.as_ref()).and_then(|lock| self.locks.get(lock)).copied();
+                }
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.waits_for = Some(lock.clone());
+                }
+                Asked::Held
+            }
+            None => {
+                self.locks.insert(lock.clone(), id);
+                if let Some(connection) = self.connections.get_mut(&id) {
+                    connection.waits_for = None;
+                }
+                Asked::Granted
+            }
+        }
+    }
+
+    pub fn stop_waiting(&mut self, id: ConnectionId) {
+        if let Some(connection) = self.connections.get_mut(&id) {
+            connection.waits_for = None;
+        }
+    }
+
+    pub fn holds(&self, id: ConnectionId, lock: &Lock) -> bool {
+        self.locks.get(lock) == Some(&id)
+    }
+
+    pub fn is_held_by_another(&self, id: ConnectionId, lock: &Lock) -> bool {
+        self.locks.get(lock).is_some_and(|holder| *holder != id)
+    }
+
+    pub fn transaction(&mut self, id: ConnectionId) -> Option<&mut Transaction> {
+        self.connections.get_mut(&id)?.transaction.as_mut()
+    }
+
+    /// The checkpoint row as this transaction sees it.
+    pub fn checkpoint(&self, id: ConnectionId, partition: &Partition) -> Option<CheckpointRow> {
+        let own = self.connections.get(&id).and_then(|connection| connection.transaction.as_ref()).and_then(|own| own.checkpoints.get(partition));
+        own.or_else(|| self.tables.checkpoints.get(partition)).cloned()
+    }
+
+    /// Writes one row that is locked, or has no key. `true`: it lost against a newer version.
+    pub fn write(&mut self, id: ConnectionId, step: &Step<'_>, row: u32) -> bool {
+        let target = &step.rows.target;
+        let table = target.table.name.name.0.clone();
+        let cells: Row = (0..target.table.columns.len())
+            .map(|column| {
+                let position = target.columns.iter().position(|known| *known == column)?;
+                number(step.rows.columns[position].cell(row as usize))
+            })
+            .collect();
+        let committed = match key(step, row) {
+            Some(key) => self.tables.keyed.get(&table).and_then(|rows| rows.get(&key)).cloned(),
+            None => None,
+        };
+        let Some(transaction) = self.transaction(id) else { return false };
+        let Some(key) = key(step, row) else {
+            transaction.appended.push((table, cells));
+            return false;
+        };
+        let place = (table, key);
+        let current = match transaction.keyed.get(&place) {
+            Some(own) => own.clone(),
+            None => committed,
+        };
+        if let (Some(guard), Some(current)) = (step.guard, &current) {
+            let guard = target.columns[guard];
+            // None, which is NULL, comes before every value.
+            if current[guard] > cells[guard] {
+                return true;
+            }
+        }
+        let new = match step.operation {
+            Operation::Delete => None,
+            Operation::Write => {
+                let mut new = current.unwrap_or_else(|| vec![None; target.table.columns.len()]);
+                for position in step.shape.positions() {
+                    let column = target.columns[position];
+                    new[column] = cells[column];
+                }
+                Some(new)
+            }
+        };
+        transaction.keyed.insert(place, new);
+        false
+    }
+
+    /// Makes a transaction's changes everybody's.
+    pub fn apply(&mut self, transaction: Transaction) {
+        self.tables.checkpoints.extend(transaction.checkpoints);
+        for (table, row) in transaction.appended {
+            self.tables.appended.entry(table).or_default().push(row);
+        }
+        for ((table, key), row) in transaction.keyed {
+            let rows = self.tables.keyed.entry(table).or_default();
+            match row {
+                Some(row) => rows.insert(key, row),
+                None => rows.remove(&key),
+            };
+        }
+    }
+}
+
+impl World {
+    /// Connections whose client is gone, stopped, or forgotten end when the server's limits say so. Whether any did.
+    pub fn reap_connections(&mut self) -> bool {
+        let now = Instant::now();
+        let dead: Vec<ConnectionId> = self
+            .server
+            .connections
+            .iter()
+            .filter(|(_, connection)| !connection.committing && connection.dies_at.is_some_and(|at| at <= now))
+            .map(|(id, _)| *id)
+            .collect();
+        for id in &dead {
+            self.server.disconnect(*id);
+        }
+        !dead.is_empty()
+    }
+
+    /// What the server's time limits do to the connections of a worker that stands still: not at once.
+    pub fn let_connections_die(&mut self, worker: WorkerId) {
+        let ids: Vec<ConnectionId> = self.server.connections.iter().filter(|(_, connection)| connection.worker == worker).map(|(id, _)| *id).collect();
+        for id in ids {
+            let at = Instant::now() + self.milliseconds(0, 5000);
+            self.server.disconnect_later(id, at);
+        }
+    }
+
+    pub fn is_dead(&self, worker: WorkerId) -> bool {
+        self.life(worker).is_none_or(|life| life.state == State::Dead)
+    }
+}
+
+/// The key of a row of a step; none where the table has none.
+pub fn key(step: &Step<'_>, row: u32) -> Option<i64> {
+    let position = *step.rows.target.key.first()?;
+    number(step.rows.columns[position].cell(row as usize))
+}
+
+fn number(cell: Cell<'_>) -> Option<i64> {
+    match cell {
+        Cell::Int(value) => Some(value),
+        _ => None,
+    }
+}

@@ -1,0 +1,454 @@
+//! The client's side of the simulated database: what travels, and what gets lost on the way.
+
+use std::{sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use oncesink_sinks::{
+    checkpoint::{CheckpointRow, StoredHalt},
+    fault::{Fault, FaultClass},
+    model::{Coordinate, Partition, Table, TableName},
+    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip, Step, Written},
+};
+use rand::Rng;
+use tokio::{
+    sync::oneshot,
+    time::{Instant, sleep, timeout_at},
+};
+
+use super::{
+    Shared, World,
+    database::{Asked, ConnectionId, Lock, Transaction, key},
+    faults::Weather,
+    routes,
+    worker::{WorkerId, gate},
+};
+
+const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+
+#[derive(Debug)]
+pub struct SimulatedDatabase {
+    sim: Shared,
+    worker: WorkerId,
+}
+
+impl SimulatedDatabase {
+    pub fn new(sim: Shared, worker: WorkerId) -> Self {
+        Self { sim, worker }
+    }
+
+    async fn reach(&self) -> Result<(), Fault> {
+        travel(&self.sim, self.worker).await;
+        let mut world = self.sim.lock();
+        if world.is(Weather::DatabaseDown) {
+            world.story.count("connection refused");
+            return Err(Fault::new(FaultClass::Retry, "connection", "connection refused"));
+        }
+        if world.strikes(Weather::TooManyConnections, 60) {
+            return Err(Fault::new(FaultClass::Pause, "too-many-connections", "sorry, too many clients already"));
+        }
+        Ok(())
+    }
+}
+
+/// A message to the server or back: it takes time, and nothing moves while the worker does not.
+async fn travel(sim: &Shared, worker: WorkerId) {
+    gate(sim, worker).await;
+    let delay = {
+        let mut world = sim.lock();
+        if world.strikes(Weather::SlowDatabase, 30) {
+            world.milliseconds(100, 1500)
+        } else if world.chance(60) {
+            Duration::ZERO
+        } else {
+            world.milliseconds(1, 3)
+        }
+    };
+    if delay > Duration::ZERO {
+        sleep(delay).await;
+    } else {
+        tokio::task::yield_now().await;
+    }
+    gate(sim, worker).await;
+}
+
+#[async_trait]
+impl Database for SimulatedDatabase {
+    fn kind(&self) -> &'static str {
+        "simulated"
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Fault> {
+        self.reach().await?;
+        let mut world = self.sim.lock();
+        let connection = world.server.connect(self.worker);
+        Ok(Box::new(SimulatedSession { sim: self.sim.clone(), worker: self.worker, connection }))
+    }
+
+    async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
+        self.reach().await?;
+        routes::table(table.name.as_str()).ok_or_else(|| Fault::new(FaultClass::Halt, "missing-table", format!("there is no table {table}")))
+    }
+
+    async fn facts(&self) -> Result<DatabaseFacts, Fault> {
+        Ok(DatabaseFacts { address: "simulated".to_owned(), version: "simulated".to_owned(), warnings: Vec::new() })
+    }
+
+    async fn bookkeeping(&self) -> Result<Bookkeeping, Fault> {
+        Ok(Bookkeeping::Current)
+    }
+
+    async fn migrate(&self) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn grants(&self, _: &str, _: &[TableName]) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn checkpoints(&self, _: &str) -> Result<Vec<CheckpointRow>, Fault> {
+        self.reach().await?;
+        let rows: Vec<CheckpointRow> = self.sim.lock().server.tables.checkpoints.values().cloned().collect();
+        // The answer travels too: it is old when it arrives.
+        travel(&self.sim, self.worker).await;
+        Ok(rows)
+    }
+
+    async fn database_id(&self) -> Result<Arc<str>, Fault> {
+        Ok(self.sim.lock().server.id.clone())
+    }
+
+    async fn note_halt(&self, _: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+        self.reach().await?;
+        let mut world = self.sim.lock();
+        if let Some(halt) = halt {
+            world.story.tell(format_args!("{}: {partition} is halted: {}", self.worker, halt.reason));
+            world.story.count("halt noted");
+        }
+        if let Some(row) = world.server.tables.checkpoints.get_mut(partition) {
+            row.halt = halt.cloned();
+        }
+        Ok(())
+    }
+
+    async fn skip(&self, _: &str, _: &Coordinate, _: &str, _: bool) -> Result<Skip, Fault> {
+        Ok(Skip::NotHaltedThere { row: None })
+    }
+}
+
+#[derive(Debug)]
+struct SimulatedSession {
+    sim: Shared,
+    worker: WorkerId,
+    connection: ConnectionId,
+}
+
+/// How a COMMIT goes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Manner {
+    Answered,
+    /// It never reaches the server, whose end of the connection stays open for a while.
+    LostOnTheWay,
+    /// It takes effect, and the answer is lost.
+    AnswerLost,
+    /// The client gives up on it before it takes effect.
+    TakesEffectLater,
+}
+
+impl SimulatedSession {
+    /// Sends a statement; what can go wrong with any statement goes wrong here.
+    async fn send(&self) -> Result<(), Fault> {
+        travel(&self.sim, self.worker).await;
+        let mut world = self.sim.lock();
+        self.still_connected(&world)?;
+        if world.strikes(Weather::ConnectionCuts, 8) {
+            // Half of the time the server does not notice for a while, and holds on to its locks.
+            if world.chance(50) {
+                let until = Instant::now() + world.milliseconds(100, 4000);
+                world.server.half_open(self.connection, until);
+            } else {
+                world.server.disconnect(self.connection);
+                self.sim.locks_freed.notify_waiters();
+            }
+            return Err(connection_lost());
+        }
+        if world.strikes(Weather::Deadlocks, 6) {
+            return Err(self.fail(&mut world, FaultClass::Retry, "deadlock", "deadlock detected"));
+        }
+        if world.server.transaction(self.connection).is_some_and(|transaction| transaction.failed) {
+            return Err(Fault::new(FaultClass::Retry, "aborted", "current transaction is aborted"));
+        }
+        Ok(())
+    }
+
+    fn still_connected(&self, world: &World) -> Result<(), Fault> {
+        match world.server.connections.get(&self.connection) {
+            Some(connection) if !connection.given_up => Ok(()),
+            _ => Err(connection_lost()),
+        }
+    }
+
+    fn fail(&self, world: &mut World, class: FaultClass, reason: &'static str, detail: &str) -> Fault {
+        if let Some(transaction) = world.server.transaction(self.connection) {
+            transaction.failed = true;
+        }
+        world.server.stop_waiting(self.connection);
+        Fault::new(class, reason, detail)
+    }
+
+    async fn acquire(&self, lock: Lock) -> Result<(), Fault> {
+        let deadline = Instant::now() + LOCK_TIMEOUT;
+        let mut has_waited = false;
+        loop {
+            let freed = self.sim.locks_freed.notified();
+            {
+                let mut world = self.sim.lock();
+                self.still_connected(&world)?;
+                match world.server.ask(self.connection, &lock) {
+                    Asked::Granted => return Ok(()),
+                    Asked::Deadlock => {
+                        world.story.count("deadlock of their own");
+                        return Err(self.fail(&mut world, FaultClass::Retry, "deadlock", "deadlock detected"));
+                    }
+                    Asked::Held if !has_waited => {
+                        has_waited = true;
+                        world.story.count("waited for a lock");
+                    }
+                    Asked::Held => {}
+                }
+            }
+            if timeout_at(deadline, freed).await.is_err() {
+                let mut world = self.sim.lock();
+                world.story.count("lock timeout");
+                return Err(self.fail(&mut world, FaultClass::Retry, "lock-timeout", "canceling statement due to lock timeout"));
+            }
+        }
+    }
+
+    /// COMMIT at the server. None: the connection was gone before it arrived.
+    fn commit_at_server(sim: &Shared, connection: ConnectionId) -> Option<Result<(), Fault>> {
+        let mut world = sim.lock();
+        let worker = world.server.connections.get(&connection)?.worker;
+        let transaction = world.server.connections.get_mut(&connection).and_then(|known| {
+            known.committing = false;
+            known.transaction.take()
+        });
+        world.server.free_locks(connection);
+        let answer = match transaction {
+            Some(transaction) if !transaction.failed => {
+                world.witness_commit(worker, &transaction);
+                world.server.apply(transaction);
+                Ok(())
+            }
+            _ => Err(Fault::new(FaultClass::Retry, "aborted", "the transaction was aborted before")),
+        };
+        drop(world);
+        sim.locks_freed.notify_waiters();
+        Some(answer)
+    }
+}
+
+fn connection_lost() -> Fault {
+    Fault::new(FaultClass::Retry, "connection", "the connection was lost")
+}
+
+#[async_trait]
+impl Session for SimulatedSession {
+    async fn begin(&mut self) -> Result<(), Fault> {
+        self.send().await?;
+        let mut world = self.sim.lock();
+        let Some(connection) = world.server.connections.get_mut(&self.connection) else { return Err(connection_lost()) };
+        if connection.transaction.is_some() {
+            world.story.violation(format!("{} begins a transaction within a transaction", self.worker));
+        } else {
+            connection.transaction = Some(Transaction::default());
+        }
+        Ok(())
+    }
+
+    async fn lock(&mut self, _: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault> {
+        self.send().await?;
+        if !partitions.is_sorted() {
+            self.sim.lock().story.violation(format!("{} locks rows out of order", self.worker));
+        }
+        let mut rows = Vec::new();
+        for partition in partitions {
+            let lock = Lock::Checkpoint(partition.clone());
+            {
+                let world = self.sim.lock();
+                self.still_connected(&world)?;
+                // A row that nobody else can see yet is not there; one that is held is left out if nobody wants to wait.
+                let is_seen = world.server.checkpoint(self.connection, partition).is_some();
+                if !is_seen || (wait == LockWait::SkipLocked && world.server.is_held_by_another(self.connection, &lock)) {
+                    continue;
+                }
+            }
+            self.acquire(lock).await?;
+            rows.extend(self.sim.lock().server.checkpoint(self.connection, partition));
+        }
+        Ok(rows)
+    }
+
+    async fn topics_with_rows(&mut self, _: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
+        self.send().await?;
+        let world = self.sim.lock();
+        let known = &world.server.tables.checkpoints;
+        Ok(topics.iter().filter(|topic| known.keys().any(|partition| partition.topic == **topic)).cloned().collect())
+    }
+
+    async fn insert_absent(&mut self, _: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        self.send().await?;
+        for row in rows {
+            if self.sim.lock().server.checkpoint(self.connection, &row.partition).is_some() {
+                continue;
+            }
+            // Somebody who is inserting the same row is waited for: only then is it known whether it is there.
+            self.acquire(Lock::Checkpoint(row.partition.clone())).await?;
+            let mut world = self.sim.lock();
+            if world.server.checkpoint(self.connection, &row.partition).is_none()
+                && let Some(transaction) = world.server.transaction(self.connection)
+            {
+                transaction.checkpoints.insert(row.partition.clone(), row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self, _: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        self.send().await?;
+        let mut world = self.sim.lock();
+        self.still_connected(&world)?;
+        for row in rows {
+            if !world.server.holds(self.connection, &Lock::Checkpoint(row.partition.clone())) {
+                world.story.violation(format!("{} overwrites the row of {} without a lock", self.worker, row.partition));
+            }
+            world.witness_save(self.worker, self.connection, row);
+            if let Some(transaction) = world.server.transaction(self.connection) {
+                transaction.checkpoints.insert(row.partition.clone(), row.clone());
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
+        self.send().await?;
+        {
+            let mut world = self.sim.lock();
+            if world.strikes(Weather::DiskFull, 40) {
+                return Err(self.fail(&mut world, FaultClass::Pause, "disk-full", "could not extend file: no space left on device"));
+            }
+            if world.strikes(Weather::PermissionRevoked, 70) {
+                return Err(self.fail(&mut world, FaultClass::Halt, "permission", "permission denied for table"));
+            }
+            if world.strikes(Weather::TableChanged, 30) {
+                return Err(self.fail(&mut world, FaultClass::Changed, "column-changed", "cached plan must not change result type"));
+            }
+        }
+        let mut written = Written::default();
+        for row in step.selection {
+            if let Some(key) = key(step, *row) {
+                self.acquire(Lock::Row(step.rows.target.table.name.name.0.clone(), key)).await?;
+            }
+            let mut world = self.sim.lock();
+            self.still_connected(&world)?;
+            if routes::payload(step, *row).is_some_and(|payload| world.server.refused_payloads.contains(&payload)) {
+                world.story.count("record refused by the database");
+                return Err(self.fail(&mut world, FaultClass::Poison, "out-of-range", "value out of range"));
+            }
+            written.stale += u64::from(world.server.write(self.connection, step, *row));
+        }
+        Ok(written)
+    }
+
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        gate(&self.sim, self.worker).await;
+        let (manner, transit) = {
+            let mut world = self.sim.lock();
+            let manner = if world.strikes(Weather::LostCommits, 35) {
+                [Manner::LostOnTheWay, Manner::AnswerLost, Manner::TakesEffectLater][world.random.random_range(0..3)]
+            } else {
+                Manner::Answered
+            };
+            let transit = match manner {
+                Manner::TakesEffectLater => world.milliseconds(50, 2500),
+                _ if world.strikes(Weather::SlowDatabase, 30) => world.milliseconds(100, 1500),
+                _ => world.milliseconds(0, 3),
+            };
+            if let Some(connection) = world.server.connections.get_mut(&self.connection) {
+                connection.committing = manner != Manner::LostOnTheWay;
+            }
+            (manner, transit)
+        };
+        let (answer, answered) = oneshot::channel();
+        let (sim, connection) = (self.sim.clone(), self.connection);
+        // What was sent is the server's: it happens whatever becomes of the client meanwhile.
+        tokio::spawn(async move {
+            sleep(transit).await;
+            if manner != Manner::LostOnTheWay {
+                let _ = answer.send(Self::commit_at_server(&sim, connection));
+            }
+        });
+        let answer = match manner {
+            Manner::Answered => answered.await.ok().flatten(),
+            Manner::AnswerLost => {
+                let taken = answered.await.ok().flatten();
+                if matches!(taken, Some(Ok(()))) {
+                    self.sim.lock().story.count("lost reply: had taken effect");
+                }
+                None
+            }
+            Manner::LostOnTheWay => {
+                let mut world = self.sim.lock();
+                world.story.count("lost COMMIT: had not taken effect");
+                let until = Instant::now() + world.milliseconds(0, 3000);
+                world.server.half_open(self.connection, until);
+                None
+            }
+            Manner::TakesEffectLater => {
+                self.sim.lock().story.count("lost reply: takes effect later");
+                None
+            }
+        };
+        gate(&self.sim, self.worker).await;
+        let mut world = self.sim.lock();
+        world.witness.settle(self.connection);
+        match answer {
+            Some(Ok(())) => Ok(()),
+            Some(Err(fault)) => Err(CommitError::Refused(fault)),
+            None => {
+                world.story.tell(format_args!("{}: no answer to a COMMIT", self.worker));
+                Err(CommitError::Unknown(connection_lost()))
+            }
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Fault> {
+        travel(&self.sim, self.worker).await;
+        let mut world = self.sim.lock();
+        world.witness.settle(self.connection);
+        self.still_connected(&world)?;
+        if let Some(connection) = world.server.connections.get_mut(&self.connection) {
+            connection.transaction = None;
+        }
+        world.server.free_locks(self.connection);
+        drop(world);
+        self.sim.locks_freed.notify_waiters();
+        Ok(())
+    }
+}
+
+impl Drop for SimulatedSession {
+    /// The server hears of a closed connection at once, or only when its limits are over.
+    fn drop(&mut self) {
+        let mut world = self.sim.lock();
+        world.witness.settle(self.connection);
+        let dead = world.is_dead(self.worker);
+        let Some(connection) = world.server.connections.get(&self.connection) else { return };
+        if connection.committing || connection.transaction.is_none() {
+            world.server.disconnect_later(self.connection, Instant::now());
+            return;
+        }
+        let longest = if dead { 5000 } else { 1500 };
+        let delay = if world.chance(60) { Duration::ZERO } else { world.milliseconds(1, longest) };
+        world.server.disconnect_later(self.connection, Instant::now() + delay);
+    }
+}

@@ -1,0 +1,210 @@
+//! The lives of the workers: started, frozen, thawed, killed, stopped.
+
+use std::{
+    future::Future,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use oncesink_sinks::transaction::Transactional;
+use rand::Rng;
+use tokio::{
+    sync::{Notify, oneshot},
+    time::Instant,
+};
+
+use super::{Shared, World, consumer, routes::SimulatedRouter, session::SimulatedDatabase};
+use crate::engine;
+
+/// One process. A restarted worker is another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct WorkerId(pub u64);
+
+impl std::fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum State {
+    Running,
+    /// Stopped by SIGSTOP: it goes on where it was.
+    Frozen,
+    /// Killed: no task of it takes another step.
+    Dead,
+    /// It was told to stop.
+    Stopping,
+    /// Its engine returned.
+    Ended,
+}
+
+#[derive(Debug)]
+pub struct Life {
+    pub state: State,
+    /// The group's coordinator does not hear it, though it reads and writes on.
+    pub cut_off: bool,
+    /// Since when the coordinator has not heard it.
+    pub silent_since: Option<Instant>,
+    stop: Option<oneshot::Sender<()>>,
+    wake: Arc<Notify>,
+}
+
+impl World {
+    pub fn life(&self, worker: WorkerId) -> Option<&Life> {
+        self.workers.get(&worker)
+    }
+
+    pub fn workers_in(&self, state: State) -> Vec<WorkerId> {
+        self.workers.iter().filter(|(_, life)| life.state == state).map(|(worker, _)| *worker).collect()
+    }
+
+    fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Life)) {
+        if let Some(life) = self.workers.get_mut(&worker) {
+            change(life);
+            let silent = life.cut_off || matches!(life.state, State::Frozen | State::Dead);
+            life.silent_since = if silent { life.silent_since.or_else(|| Some(Instant::now())) } else { None };
+            life.wake.notify_waiters();
+        }
+    }
+
+    pub fn freeze(&mut self, worker: WorkerId) {
+        self.story.tell(format_args!("{worker} is frozen"));
+        self.change(worker, |life| life.state = State::Frozen);
+    }
+
+    pub fn thaw(&mut self, worker: WorkerId) {
+        if self.life(worker).is_some_and(|life| life.state == State::Frozen) {
+            self.story.tell(format_args!("{worker} is thawed"));
+            self.change(worker, |life| life.state = State::Running);
+        }
+    }
+
+    pub fn kill(&mut self, worker: WorkerId) {
+        self.story.tell(format_args!("{worker} is killed"));
+        self.change(worker, |life| life.state = State::Dead);
+    }
+
+    pub fn cut_off(&mut self, worker: WorkerId, cut_off: bool) {
+        self.story.tell(format_args!("{worker} {} the coordinator", if cut_off { "is cut off from" } else { "reaches again" }));
+        self.change(worker, |life| life.cut_off = cut_off);
+    }
+
+    pub fn stop(&mut self, worker: WorkerId) {
+        self.story.tell(format_args!("{worker} is told to stop"));
+        self.change(worker, |life| {
+            life.state = State::Stopping;
+            if let Some(stop) = life.stop.take() {
+                let _ = stop.send(());
+            }
+        });
+    }
+}
+
+/// Returns at once for a running worker, at its thaw for a frozen one, and never for a dead one.
+pub async fn gate(sim: &Shared, worker: WorkerId) {
+    loop {
+        let wake = {
+            let world = sim.lock();
+            match world.life(worker).map(|life| (life.state, life.wake.clone())) {
+                Some((State::Frozen, wake)) => Some(wake),
+                Some((State::Dead, _)) => None,
+                _ => return,
+            }
+        };
+        match wake {
+            Some(wake) => wake.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
+
+/// Starts one more process with the product's engine in it.
+pub fn start(sim: &Shared) -> WorkerId {
+    let (stop, stopped) = oneshot::channel();
+    let (worker, seed, id) = {
+        let mut world = sim.lock();
+        world.next_worker += 1;
+        let worker = WorkerId(world.next_worker);
+        let life = Life { state: State::Running, cut_off: false, silent_since: None, stop: Some(stop), wake: Arc::new(Notify::new()) };
+        world.workers.insert(worker, life);
+        world.story.tell(format_args!("{worker} starts"));
+        world.story.count("worker started");
+        (worker, world.random.random::<u64>(), world.server.id.clone())
+    };
+    let (source, channels) = consumer::start(sim, worker);
+    let database = Arc::new(SimulatedDatabase::new(sim.clone(), worker));
+    let sink = Arc::new(Transactional::new(database, id, seed));
+    let router = Arc::new(SimulatedRouter::new(sim.clone(), worker));
+    let settings = sim.lock().plan.engine_settings(worker);
+    let shutdown = async move {
+        // A dropped sender is a world that ended, not a stop.
+        if stopped.await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    };
+    let running = engine::start(settings, Box::new(source), channels, sink, router, seed, shutdown);
+    let process = Process { sim: sim.clone(), worker, running: Some(Box::pin(running)), waiting: None };
+    let sim = sim.clone();
+    let task = tokio::spawn(process);
+    tokio::spawn(async move {
+        let ended = task.await;
+        let mut world = sim.lock();
+        match ended {
+            Ok(None) => world.story.tell(format_args!("{worker} is gone")),
+            Ok(Some(ended)) => {
+                world.story.tell(format_args!("{worker} ended: {ended}"));
+                let asked = world.life(worker).is_some_and(|life| life.state == State::Stopping);
+                if !asked {
+                    world.story.violation(format!("the engine of {worker} ended by itself: {ended}"));
+                }
+                world.change(worker, |life| life.state = State::Ended);
+            }
+            Err(failure) => world.story.violation(format!("the engine of {worker} panicked: {failure}")),
+        }
+        drop(world);
+        sim.life_changed.notify_waiters();
+    });
+    worker
+}
+
+/// The main task of a process: it takes no step while the worker is frozen, and is gone when the worker is dead.
+struct Process {
+    sim: Shared,
+    worker: WorkerId,
+    running: Option<Pin<Box<dyn Future<Output = String> + Send>>>,
+    waiting: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
+}
+
+impl Future for Process {
+    /// What the engine returned; none if the worker was killed.
+    type Output = Option<String>;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<Self::Output> {
+        loop {
+            let (state, wake) = match self.sim.lock().life(self.worker) {
+                Some(life) => (life.state, life.wake.clone()),
+                None => return Poll::Ready(None),
+            };
+            if state == State::Dead {
+                self.running = None;
+                return Poll::Ready(None);
+            }
+            // Registered before the engine is polled, so that a freeze or a kill while it waits is seen.
+            let waiting = self.waiting.get_or_insert_with(|| Box::pin(async move { wake.notified().await }));
+            if waiting.as_mut().poll(context).is_ready() {
+                self.waiting = None;
+                continue;
+            }
+            if state == State::Frozen {
+                return Poll::Pending;
+            }
+            let Some(running) = self.running.as_mut() else { return Poll::Ready(None) };
+            return match running.as_mut().poll(context) {
+                Poll::Ready(ended) => Poll::Ready(Some(ended)),
+                Poll::Pending => Poll::Pending,
+            };
+        }
+    }
+}
