@@ -11,6 +11,17 @@
 //! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
 //! | [`fault`] | every failure has a class, once |
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a test's numbers are small"
+    )
+)]
+
 pub mod checkpoint;
 pub mod compact;
 pub mod fault;
