@@ -3,5 +3,6 @@
 pub mod decode;
 pub mod engine;
 pub mod route;
+pub mod settings;
 pub mod source;
 pub mod telemetry;

@@ -9,15 +9,22 @@
 //! | [`session`] | what one database gives: a connection, its catalogue, its bookkeeping |
 //! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
 //! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
+//! | [`open`](mod@open) | from settings to a database |
+//! | [`postgres`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
 
 pub mod checkpoint;
 pub mod compact;
+mod execute;
 pub mod fault;
 pub mod fence;
 pub mod model;
+pub mod open;
 pub mod planted;
+pub mod postgres;
 pub mod session;
 pub mod sink;
+mod skip;
+pub mod sqlite;
 pub mod start;
 pub mod transaction;

@@ -10,9 +10,18 @@ use oncesink_sinks::{
 
 use crate::decode::Decode;
 
+mod bind;
 mod config;
+mod key;
+mod mapping;
+mod routes;
+#[cfg(test)]
+mod tests;
+mod topics;
 
 pub use config::{ColumnSource, ExtraFields, Format, KeyFormat, MissingFields, RouteConfig, TimestampUnit, Tombstone, TopicSelector};
+pub use mapping::{MappedColumn, Mapping};
+pub use routes::Routes;
 
 /// Everything that is done with the records of one topic.
 #[derive(Debug)]

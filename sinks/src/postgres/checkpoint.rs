@@ -1,0 +1,106 @@
+//! The checkpoint rows: their statements and how they are read.
+
+use std::sync::Arc;
+
+use sqlx::{Row, postgres::PgRow};
+
+use crate::{
+    checkpoint::{CheckpointRow, StoredHalt},
+    execute::quoted_text,
+    model::{BatchId, Claim, ClaimId, Delivery, Epoch, LastRecord, NextOffset, Partition},
+    session::LockWait,
+};
+
+const COLUMNS: &str = "topic, partition, epoch, claim_id, next_offset, durable, delivery, cluster_id, group_id, owner, \
+                       last_offset, last_timestamp, last_hash, batch_id, halt_reason, halt_detail, halt_offset, halt_at";
+
+/// The statements on `oncesink_checkpoint`, for one schema.
+#[derive(Debug)]
+pub(super) struct CheckpointStatements {
+    pub lock: Arc<str>,
+    pub lock_skipping: Arc<str>,
+    pub topics: Arc<str>,
+    pub insert_absent: Arc<str>,
+    pub save: Arc<str>,
+    pub read: Arc<str>,
+    pub note_halt: Arc<str>,
+    pub audit: Arc<str>,
+}
+
+impl CheckpointStatements {
+    pub fn new(schema: &str) -> Self {
+        let schema = quoted_text(schema);
+        let table = format!("{schema}.oncesink_checkpoint");
+        let lock = format!(
+            "SELECT {COLUMNS} FROM {table} c WHERE pipeline = $1 AND (topic, partition) IN (SELECT * FROM UNNEST($2::text[], $3::int4[])) \
+             ORDER BY topic, partition FOR UPDATE OF c"
+        );
+        let arrays = "UNNEST($2::text[], $3::int4[], $4::int8[], $5::int8[], $6::int8[], $7::int8[], $8::text[], $9::text[], $10::text[], $11::text[], \
+                      $12::int8[], $13::int8[], $14::int8[], $15::int8[], $16::text[], $17::text[], $18::int8[], $19::int8[])";
+        let assignments: Vec<String> = COLUMNS.split(", ").skip(2).map(|column| format!("{0} = u.{0}", column.trim())).collect();
+        Self {
+            lock_skipping: format!("{lock} SKIP LOCKED").into(),
+            lock: lock.into(),
+            topics: format!("SELECT DISTINCT topic FROM {table} WHERE pipeline = $1 AND topic = ANY ($2::text[])").into(),
+            insert_absent: format!("INSERT INTO {table} (pipeline, {COLUMNS}) SELECT $1, u.* FROM {arrays} AS u ON CONFLICT DO NOTHING").into(),
+            save: format!(
+                "UPDATE {table} c SET {}, updated_at = now() FROM {arrays} AS u({COLUMNS}) \
+                 WHERE c.pipeline = $1 AND c.topic = u.topic AND c.partition = u.partition",
+                assignments.join(", ")
+            )
+            .into(),
+            read: format!("SELECT {COLUMNS} FROM {table} WHERE pipeline = $1 ORDER BY topic, partition").into(),
+            note_halt: format!(
+                "UPDATE {table} SET halt_reason = $4, halt_detail = $5, halt_offset = $6, halt_at = $7, updated_at = now() \
+                 WHERE pipeline = $1 AND topic = $2 AND partition = $3"
+            )
+            .into(),
+            audit: format!(
+                "INSERT INTO {schema}.oncesink_audit (pipeline, topic, partition, \"offset\", action, who, detail) VALUES ($1, $2, $3, $4, $5, $6, $7)"
+            )
+            .into(),
+        }
+    }
+
+    pub fn lock(&self, wait: LockWait) -> &Arc<str> {
+        match wait {
+            LockWait::Wait => &self.lock,
+            LockWait::SkipLocked => &self.lock_skipping,
+        }
+    }
+}
+
+/// Reads one row in the order of [`COLUMNS`]. A delivery that this version does not know is an error: the row is a newer one's.
+pub(super) fn read_row(row: &PgRow) -> Result<CheckpointRow, sqlx::Error> {
+    let last_offset: Option<i64> = row.try_get(10)?;
+    let halt_reason: Option<String> = row.try_get(14)?;
+    let delivery: Delivery = row.try_get::<String, _>(6)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
+    Ok(CheckpointRow {
+        partition: Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?),
+        claim: Claim { epoch: Epoch(row.try_get(2)?), id: ClaimId(row.try_get(3)?) },
+        next_offset: NextOffset::new(row.try_get(4)?),
+        durable: NextOffset::new(row.try_get(5)?),
+        delivery,
+        cluster: row.try_get::<String, _>(7)?.into(),
+        group: row.try_get::<String, _>(8)?.into(),
+        owner: row.try_get::<String, _>(9)?.into(),
+        last: match last_offset {
+            Some(offset) => Some(LastRecord {
+                offset,
+                timestamp: row.try_get::<Option<i64>, _>(11)?.unwrap_or(-1),
+                hash: row.try_get::<Option<i64>, _>(12)?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+        batch: BatchId(row.try_get(13)?),
+        halt: match halt_reason {
+            Some(reason) => Some(StoredHalt {
+                reason,
+                detail: row.try_get::<Option<String>, _>(15)?.unwrap_or_default(),
+                offset: row.try_get::<Option<i64>, _>(16)?.unwrap_or_default(),
+                at: row.try_get::<Option<i64>, _>(17)?.unwrap_or_default(),
+            }),
+            None => None,
+        },
+    })
+}

@@ -1,0 +1,103 @@
+//! What PostgreSQL's types are to decoding, and what a text is cast to.
+
+use crate::model::Kind;
+
+/// Kind of a base type by its name in the catalogue. `modifier` is its `atttypmod`, -1 where it has none.
+pub(super) fn kind(type_name: &str, in_catalogue: bool, type_kind: &str, modifier: i32, labels: Vec<String>) -> Kind {
+    let length = u32::try_from(modifier - 4).ok().filter(|_| modifier >= 4);
+    match (type_kind, type_name) {
+        ("e", _) => Kind::Enum { labels },
+        // `citext` is an extension's; a text is assigned to it as to text.
+        ("b", "citext") => Kind::Text { max_chars: None },
+        ("b", name) if in_catalogue => match name {
+            "bool" => Kind::Bool,
+            "int2" => Kind::Int { bits: 16 },
+            "int4" => Kind::Int { bits: 32 },
+            "int8" => Kind::Int { bits: 64 },
+            "float4" => Kind::Float { bits: 32 },
+            "float8" => Kind::Float { bits: 64 },
+            "numeric" => decimal(modifier),
+            "text" => Kind::Text { max_chars: None },
+            "varchar" | "bpchar" => Kind::Text { max_chars: length },
+            "char" => Kind::Text { max_chars: Some(1) },
+            "name" => Kind::Text { max_chars: Some(63) },
+            "bytea" => Kind::Bytes { max_bytes: None },
+            "uuid" => Kind::Uuid,
+            "date" => Kind::Date,
+            "time" => Kind::Time,
+            "timestamp" => Kind::Timestamp,
+            "timestamptz" => Kind::TimestampTz,
+            "json" | "jsonb" => Kind::Json,
+            _ => Kind::Other,
+        },
+        _ => Kind::Other,
+    }
+}
+
+/// The scale is eleven bits with a sign since PostgreSQL 15, and never reaches the sign bit before.
+fn decimal(modifier: i32) -> Kind {
+    if modifier < 4 {
+        return Kind::Decimal { precision: None, scale: None, exact: true };
+    }
+    let packed = modifier - 4;
+    let scale = ((packed & 0x7ff) ^ 0x400) - 0x400;
+    Kind::Decimal { precision: u16::try_from((packed >> 16) & 0xffff).ok(), scale: i16::try_from(scale).ok(), exact: true }
+}
+
+/// The type of a cast: as declared, without its length. A cast to a type with a length cuts off silently; the assignment after it does not.
+pub(super) fn cast(declared: &str) -> String {
+    let mut bare = String::with_capacity(declared.len());
+    let (mut in_quotes, mut in_length) = (false, false);
+    for letter in declared.chars() {
+        match letter {
+            '"' => in_quotes = !in_quotes,
+            '(' if !in_quotes => in_length = true,
+            _ => {}
+        }
+        if !in_length {
+            bare.push(letter);
+        }
+        if letter == ')' && !in_quotes {
+            in_length = false;
+        }
+    }
+    // Without a length these two names mean a length of 1.
+    let (base, array) = bare.split_at(bare.find('[').unwrap_or(bare.len()));
+    match base {
+        "character" => format!("bpchar{array}"),
+        "bit" => format!("\"bit\"{array}"),
+        _ => bare,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_cast_has_no_length() {
+        for (declared, expected) in [
+            ("numeric(12,2)", "numeric"),
+            ("character varying(10)", "character varying"),
+            ("character(5)", "bpchar"),
+            ("character(5)[]", "bpchar[]"),
+            ("bit(8)", "\"bit\""),
+            ("bit varying(8)", "bit varying"),
+            ("timestamp(3) with time zone", "timestamp with time zone"),
+            ("\"odd(name\"", "\"odd(name\""),
+            ("\"s\".\"a\"\"(b\"(3)", "\"s\".\"a\"\"(b\""),
+            ("integer[]", "integer[]"),
+        ] {
+            assert_eq!(cast(declared), expected);
+        }
+    }
+
+    #[test]
+    fn limits_are_read_from_the_modifier() {
+        assert_eq!(kind("numeric", true, "b", ((12 << 16) | 2) + 4, vec![]), Kind::Decimal { precision: Some(12), scale: Some(2), exact: true });
+        assert_eq!(kind("numeric", true, "b", ((5 << 16) | 0x7fd) + 4, vec![]), Kind::Decimal { precision: Some(5), scale: Some(-3), exact: true });
+        assert_eq!(kind("varchar", true, "b", 14, vec![]), Kind::Text { max_chars: Some(10) });
+        assert_eq!(kind("text", true, "b", -1, vec![]), Kind::Text { max_chars: None });
+        assert_eq!(kind("text", false, "b", -1, vec![]), Kind::Other, "somebody's own type of that name");
+    }
+}

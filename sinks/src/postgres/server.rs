@@ -1,0 +1,161 @@
+//! A PostgreSQL server as a database of the sink.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::{
+    PostgresOptions, bookkeeping, catalogue,
+    checkpoint::{CheckpointStatements, read_row},
+    fault::During,
+    session::PostgresSession,
+};
+use crate::{
+    checkpoint::{CheckpointRow, StoredHalt},
+    execute,
+    fault::Fault,
+    model::{Coordinate, Partition, Table, TableName},
+    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
+    skip::skipped,
+};
+
+/// Makes connections; holds none.
+#[derive(Debug)]
+pub struct Postgres {
+    options: Arc<PostgresOptions>,
+    statements: Arc<CheckpointStatements>,
+}
+
+impl Postgres {
+    #[must_use]
+    pub fn new(options: PostgresOptions) -> Self {
+        let statements = Arc::new(CheckpointStatements::new(&options.bookkeeping));
+        Self { options: Arc::new(options), statements }
+    }
+
+    /// A transaction of its own connection, which is closed with it.
+    async fn transaction(&self) -> Result<PostgresSession, Fault> {
+        let mut session = PostgresSession::connect(self.options.clone(), self.statements.clone()).await?;
+        session.begin().await?;
+        Ok(session)
+    }
+}
+
+/// Ends a transaction whose effect may be looked up by whoever asks again.
+async fn finish(mut session: PostgresSession) -> Result<(), Fault> {
+    session.commit().await.map_err(|(CommitError::Refused(fault) | CommitError::Unknown(fault))| fault)
+}
+
+#[async_trait]
+impl Database for Postgres {
+    fn kind(&self) -> &'static str {
+        "PostgreSQL"
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Fault> {
+        Ok(Box::new(PostgresSession::connect(self.options.clone(), self.statements.clone()).await?))
+    }
+
+    async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
+        let mut session = self.transaction().await?;
+        let table = catalogue::describe(&mut session, table).await?;
+        finish(session).await?;
+        Ok(table)
+    }
+
+    async fn facts(&self) -> Result<DatabaseFacts, Fault> {
+        let mut session = self.transaction().await?;
+        // `reset_val` is what the role and database say; the session's own value is already set for the transaction.
+        let query = sqlx::query(
+            "SELECT name, CASE name WHEN 'synchronous_commit' THEN reset_val ELSE setting END FROM pg_catalog.pg_settings \
+             WHERE name IN ('server_version', 'fsync', 'full_page_writes', 'synchronous_commit')",
+        );
+        let settings = session.fetch(query, During::Catalogue, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?))).await?;
+        finish(session).await?;
+        let version = settings.iter().find(|(name, _)| name == "server_version").map_or("of unknown version", |(_, version)| version);
+        let mut warnings: Vec<String> = settings
+            .iter()
+            .filter(|(_, value)| value == "off")
+            .map(|(name, _)| match name.as_str() {
+                "synchronous_commit" => "synchronous_commit = off for this role; oncesink sets it on in its own transactions".to_owned(),
+                name => format!("{name} = off: a crash of the server can lose or damage what it has acknowledged"),
+            })
+            .collect();
+        warnings.sort_unstable();
+        if self.options.is_unprotected() {
+            warnings.push("the server's certificate is not verified (database.tls)".to_owned());
+        }
+        let version = version.split(' ').next().unwrap_or(version);
+        Ok(DatabaseFacts { address: self.options.address(), version: format!("PostgreSQL {version}"), warnings })
+    }
+
+    async fn bookkeeping(&self) -> Result<Bookkeeping, Fault> {
+        let mut session = self.transaction().await?;
+        let found = bookkeeping::bookkeeping(&mut session).await?;
+        finish(session).await?;
+        Ok(found)
+    }
+
+    async fn migrate(&self) -> Result<(), Fault> {
+        let mut session = self.transaction().await?;
+        bookkeeping::migrate(&mut session).await?;
+        finish(session).await
+    }
+
+    fn grants(&self, role: &str, targets: &[TableName]) -> Vec<String> {
+        bookkeeping::grants(&self.options, role, targets)
+    }
+
+    async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
+        let mut session = self.transaction().await?;
+        let during = session.bookkeeping();
+        let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), during, read_row).await?;
+        finish(session).await?;
+        Ok(rows)
+    }
+
+    async fn database_id(&self) -> Result<Arc<str>, Fault> {
+        let mut session = self.transaction().await?;
+        let id = bookkeeping::database_id(&mut session).await?;
+        finish(session).await?;
+        Ok(id.into())
+    }
+
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+        let mut session = self.transaction().await?;
+        let during = session.bookkeeping();
+        let query = sqlx::query(execute::text(&self.statements.note_halt))
+            .bind(pipeline)
+            .bind(&*partition.topic)
+            .bind(partition.index)
+            .bind(halt.map(|halt| halt.reason.replace('\0', "")))
+            .bind(halt.map(|halt| halt.detail.replace('\0', "")))
+            .bind(halt.map(|halt| halt.offset))
+            .bind(halt.map(|halt| halt.at));
+        session.execute(query, during).await?;
+        finish(session).await
+    }
+
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault> {
+        let mut session = self.transaction().await?;
+        let row = session.lock(pipeline, std::slice::from_ref(&coordinate.partition), LockWait::Wait).await?.into_iter().next();
+        let Some(skipped) = skipped(row.as_ref(), coordinate) else { return Ok(Skip::NotHaltedThere { row }) };
+        if !execute {
+            return Ok(Skip::Possible { halt: skipped.halt });
+        }
+        session.save(pipeline, &[skipped.row]).await?;
+        let during = session.bookkeeping();
+        let audit = sqlx::query(execute::text(&self.statements.audit))
+            .bind(pipeline)
+            .bind(&*coordinate.partition.topic)
+            .bind(coordinate.partition.index)
+            .bind(coordinate.offset)
+            .bind("skip")
+            .bind(who)
+            .bind(skipped.detail);
+        session.execute(audit, during).await?;
+        finish(session).await?;
+        Ok(Skip::Done)
+    }
+}

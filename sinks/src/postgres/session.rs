@@ -1,0 +1,385 @@
+//! One connection and the transaction on it.
+
+use std::{fmt, future::Future, io, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use sqlx::{
+    Connection, Executor, Row,
+    postgres::{PgArguments, PgConnection, Postgres},
+    query::Query,
+};
+
+use super::{
+    PostgresOptions,
+    array::{ColumnArray, Element},
+    checkpoint::{CheckpointStatements, read_row},
+    fault::{During, ends_session, fault},
+    statement::{Plan, Statement, plan},
+};
+use crate::{
+    checkpoint::CheckpointRow,
+    execute,
+    fault::{Fault, FaultClass},
+    model::{Operation, Partition, Shape, Target},
+    session::{CommitError, LockWait, Session, Step, Written},
+};
+
+/// How long a connection may take to be made.
+const CONNECT_LIMIT: Duration = Duration::from_secs(10);
+/// How much longer than the server's own limit an answer is waited for: past that the way there is broken.
+const ANSWER_MARGIN: Duration = Duration::from_secs(15);
+/// Plans kept for reuse; beyond them the oldest go.
+const PLANS: usize = 64;
+
+pub(super) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
+
+/// A dedicated connection. Every statement on it runs inside BEGIN … COMMIT, so that it may lead through a transaction pooler.
+pub(super) struct PostgresSession {
+    connection: PgConnection,
+    pub options: Arc<PostgresOptions>,
+    pub statements: Arc<CheckpointStatements>,
+    begin: Arc<str>,
+    plans: Vec<KnownPlan>,
+    state: State,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Open,
+    /// A statement failed: only a rollback helps.
+    Failed {
+        forget_statements: bool,
+    },
+    /// The connection is not at a known point any more.
+    Broken,
+}
+
+struct KnownPlan {
+    target: Arc<Target>,
+    operation: Operation,
+    shape: Shape,
+    guard: Option<usize>,
+    plan: Arc<Plan>,
+}
+
+impl PostgresSession {
+    pub async fn connect(options: Arc<PostgresOptions>, statements: Arc<CheckpointStatements>) -> Result<Self, Fault> {
+        let role = options.connect.get_username().to_owned();
+        let connection = within(CONNECT_LIMIT, PgConnection::connect_with(&options.connect)).await.map_err(|error| fault(&error, During::Connect, &role))?;
+        let statement_timeout = options.statement_timeout.as_millis();
+        // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log.
+        let begin = format!(
+            "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement_timeout}; SET LOCAL lock_timeout = 10000; \
+             SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
+             SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
+        );
+        Ok(Self { connection, options, statements, begin: begin.into(), plans: Vec::new(), state: State::Idle })
+    }
+
+    fn answer_limit(&self) -> Duration {
+        self.options.statement_timeout + ANSWER_MARGIN
+    }
+
+    pub fn bookkeeping(&self) -> During<'static> {
+        During::Bookkeeping { schema: "" }
+    }
+
+    /// Judges an error and remembers what it does to the session.
+    fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
+        let schema = self.options.bookkeeping.clone();
+        let during = if matches!(during, During::Bookkeeping { .. }) { During::Bookkeeping { schema: &schema } } else { during };
+        let fault = fault(error, during, self.options.connect.get_username());
+        self.state = if ends_session(error) { State::Broken } else { State::Failed { forget_statements: fault.class == FaultClass::Changed } };
+        fault
+    }
+
+    /// Only an open transaction takes statements: the ones after a failure would run outside of it or be ignored.
+    fn ensure_open(&self) -> Result<(), Fault> {
+        if self.state == State::Open { Ok(()) } else { Err(Fault::new(FaultClass::Retry, "connection", "there is no open transaction on this connection")) }
+    }
+
+    async fn simple(&mut self, sql: &Arc<str>) -> Result<(), sqlx::Error> {
+        within(self.answer_limit(), self.connection.execute(sqlx::raw_sql(execute::text(sql)))).await.map(|_| ())
+    }
+
+    /// Runs a statement for the number of rows it affected.
+    pub async fn execute(&mut self, query: PgQuery<'_>, during: During<'_>) -> Result<u64, Fault> {
+        self.ensure_open()?;
+        let query = query.persistent(self.options.named_statements);
+        match within(self.answer_limit(), self.connection.execute(query)).await {
+            Ok(done) => Ok(done.rows_affected()),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a statement for its rows, each read by `read`.
+    pub async fn fetch<T>(
+        &mut self,
+        query: PgQuery<'_>,
+        during: During<'_>,
+        read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Fault> {
+        self.ensure_open()?;
+        let query = query.persistent(self.options.named_statements);
+        let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
+        match rows.and_then(|rows| rows.iter().map(read).collect()) {
+            Ok(rows) => Ok(rows),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a text without parameters and without an answer.
+    pub async fn run(&mut self, sql: String, during: During<'_>) -> Result<(), Fault> {
+        self.ensure_open()?;
+        match self.simple(&sql.into()).await {
+            Ok(()) => Ok(()),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    fn plan(&mut self, step: &Step<'_>) -> Arc<Plan> {
+        let target = &step.rows.target;
+        let known = self
+            .plans
+            .iter()
+            .find(|known| Arc::ptr_eq(&known.target, target) && known.operation == step.operation && known.guard == step.guard && known.shape == *step.shape);
+        if let Some(known) = known {
+            return known.plan.clone();
+        }
+        let plan = Arc::new(plan(target, step.operation, step.shape, step.guard));
+        if self.plans.len() == PLANS {
+            self.plans.remove(0);
+        }
+        self.plans.push(KnownPlan { target: target.clone(), operation: step.operation, shape: step.shape.clone(), guard: step.guard, plan: plan.clone() });
+        plan
+    }
+
+    async fn run_rows(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<u64, Fault> {
+        let during = During::Write { table: &step.rows.target.table.name };
+        match bind(statement, step, selection) {
+            Ok(query) => self.execute(query, during).await,
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a statement that returns the numbers of rows of the selection; gives those rows and the others.
+    async fn divide(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<(u64, Vec<u32>), Fault> {
+        let during = During::Write { table: &step.rows.target.table.name };
+        let query = match bind(statement, step, selection) {
+            Ok(query) => query,
+            Err(error) => return Err(self.failed(&error, during)),
+        };
+        let mut found = vec![false; selection.len()];
+        for number in self.fetch(query, during, |row| row.try_get::<i64, _>(0)).await? {
+            if let Some(found) = usize::try_from(number).ok().and_then(|number| found.get_mut(number.wrapping_sub(1))) {
+                *found = true;
+            }
+        }
+        let others: Vec<u32> = selection.iter().zip(&found).filter(|(_, found)| !**found).map(|(row, _)| *row).collect();
+        Ok(((selection.len() - others.len()) as u64, others))
+    }
+}
+
+/// Gives `work` an upper bound. What it leaves behind is a broken connection, which is never used again.
+async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    match tokio::time::timeout(limit, work).await {
+        Ok(result) => result,
+        Err(_) => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs())))),
+    }
+}
+
+fn bind<'q>(statement: &Statement, step: &Step<'q>, selection: &'q [u32]) -> Result<PgQuery<'q>, sqlx::Error> {
+    let mut query = sqlx::query(execute::text(&statement.text));
+    for position in &statement.parameters {
+        let Some(column) = step.rows.columns.get(*position) else {
+            return Err(sqlx::Error::Encode(Box::new(super::array::ArrayError::WrongKind)));
+        };
+        let element = Element::of(&step.rows.target.column(*position).kind);
+        query.try_bind(ColumnArray { column, selection, element }).map_err(sqlx::Error::Encode)?;
+    }
+    Ok(query)
+}
+
+#[async_trait]
+impl Session for PostgresSession {
+    async fn begin(&mut self) -> Result<(), Fault> {
+        if self.state != State::Idle {
+            return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
+        }
+        let begin = self.begin.clone();
+        match self.simple(&begin).await {
+            Ok(()) => {
+                self.state = State::Open;
+                Ok(())
+            }
+            Err(error) => Err(self.failed(&error, During::Connect)),
+        }
+    }
+
+    async fn lock(&mut self, pipeline: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault> {
+        let topics: Vec<&str> = partitions.iter().map(|partition| &*partition.topic).collect();
+        let indexes: Vec<i32> = partitions.iter().map(|partition| partition.index).collect();
+        let sql = self.statements.lock(wait).clone();
+        let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(topics).bind(indexes);
+        self.fetch(query, self.bookkeeping(), read_row).await
+    }
+
+    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
+        let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
+        let sql = self.statements.topics.clone();
+        let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(names);
+        self.fetch(query, self.bookkeeping(), |row| row.try_get::<String, _>(0).map(Arc::from)).await
+    }
+
+    async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        let sql = self.statements.insert_absent.clone();
+        self.execute(bind_rows(&sql, pipeline, rows), self.bookkeeping()).await.map(|_| ())
+    }
+
+    async fn save(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        let sql = self.statements.save.clone();
+        let saved = self.execute(bind_rows(&sql, pipeline, rows), self.bookkeeping()).await?;
+        if saved == rows.len() as u64 {
+            return Ok(());
+        }
+        // They are locked, so none can be gone: going on would apply rows without moving their checkpoint.
+        self.state = State::Failed { forget_statements: false };
+        Err(Fault::new(FaultClass::Halt, "checkpoint-not-saved", format!("{saved} of {} checkpoint rows were saved", rows.len())))
+    }
+
+    async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
+        let sent = step.selection.len() as u64;
+        if sent == 0 {
+            return Ok(Written::default());
+        }
+        let plan = self.plan(step);
+        match &*plan {
+            Plan::Nothing => Ok(Written::default()),
+            Plan::Defaults(statement) => {
+                for row in step.selection {
+                    self.run_rows(step, statement, std::slice::from_ref(row)).await?;
+                }
+                Ok(Written::default())
+            }
+            Plan::Once(statement) => {
+                let affected = self.run_rows(step, statement, step.selection).await?;
+                let guarded = step.guard.is_some() && step.operation == Operation::Write && !statement.text.ends_with("DO NOTHING");
+                Ok(Written { stale: if guarded { sent.saturating_sub(affected) } else { 0 } })
+            }
+            Plan::Update { update, existing, insert, lacks } => {
+                let (_, others) = self.divide(step, update, step.selection).await?;
+                if others.is_empty() {
+                    return Ok(Written::default());
+                }
+                let (stale, absent) = if step.guard.is_some() { self.divide(step, existing, &others).await? } else { (0, others) };
+                if let Some(insert) = insert
+                    && !absent.is_empty()
+                {
+                    self.run_rows(step, insert, &absent).await.map_err(|fault| required(fault, lacks, step))?;
+                }
+                Ok(Written { stale })
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        // COMMIT after a failure is answered by a rollback that looks like success.
+        self.ensure_open().map_err(CommitError::Refused)?;
+        let result = self.simple(&Arc::from("COMMIT")).await;
+        match result {
+            Ok(()) => {
+                self.state = State::Idle;
+                Ok(())
+            }
+            Err(error) => {
+                let broken = ends_session(&error);
+                let fault = self.failed(&error, During::Connect);
+                // A session that ends at COMMIT may have ended after it took effect.
+                if broken {
+                    return Err(CommitError::Unknown(fault));
+                }
+                // A refused COMMIT has rolled back; a deferred constraint is the data's fault as any other.
+                self.state = State::Idle;
+                let class = error.as_database_error().and_then(|error| error.code()).map_or(fault.class, |code| super::fault::classify(&code).0);
+                Err(CommitError::Refused(Fault { class, ..fault }))
+            }
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Fault> {
+        match self.state {
+            State::Idle => return Ok(()),
+            State::Broken => return Err(Fault::new(FaultClass::Retry, "connection", "the connection is closed")),
+            State::Open | State::Failed { .. } => {}
+        }
+        let forget = self.state == State::Failed { forget_statements: true };
+        let mut result = self.simple(&Arc::from("ROLLBACK")).await;
+        if result.is_ok() && forget {
+            // A plan of a table that has changed would fail again.
+            self.plans.clear();
+            let limit = self.answer_limit();
+            result = within(limit, self.connection.clear_cached_statements()).await;
+        }
+        match result {
+            Ok(()) => {
+                self.state = State::Idle;
+                Ok(())
+            }
+            Err(error) => {
+                let fault = self.failed(&error, During::Connect);
+                self.state = State::Broken;
+                Err(fault)
+            }
+        }
+    }
+}
+
+/// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
+fn required(fault: Fault, lacks: &[crate::model::Identifier], step: &Step<'_>) -> Fault {
+    if fault.reason != "not-null" {
+        return fault;
+    }
+    let column = fault.column.clone().filter(|column| lacks.iter().any(|lacking| lacking.as_str() == column));
+    match column {
+        Some(column) => Fault::new(
+            FaultClass::Poison,
+            "required-column-absent",
+            format!("a new row of {} needs column {column}, which the record lacks; PostgreSQL 23502", step.rows.target.table.name),
+        )
+        .with_column(column),
+        None => fault,
+    }
+}
+
+fn bind_rows<'q>(sql: &Arc<str>, pipeline: &'q str, rows: &'q [CheckpointRow]) -> PgQuery<'q> {
+    fn all<'q, T>(rows: &'q [CheckpointRow], value: impl Fn(&'q CheckpointRow) -> T) -> Vec<T> {
+        rows.iter().map(value).collect()
+    }
+    sqlx::query(execute::text(sql))
+        .bind(pipeline)
+        .bind(all(rows, |row| &*row.partition.topic))
+        .bind(all(rows, |row| row.partition.index))
+        .bind(all(rows, |row| row.claim.epoch.0))
+        .bind(all(rows, |row| row.claim.id.0))
+        .bind(all(rows, |row| row.next_offset.get()))
+        .bind(all(rows, |row| row.durable.get()))
+        .bind(all(rows, |row| row.delivery.as_str()))
+        .bind(all(rows, |row| &*row.cluster))
+        .bind(all(rows, |row| &*row.group))
+        .bind(all(rows, |row| &*row.owner))
+        .bind(all(rows, |row| row.last.map(|last| last.offset)))
+        .bind(all(rows, |row| row.last.map(|last| last.timestamp)))
+        .bind(all(rows, |row| row.last.map(|last| last.hash)))
+        .bind(all(rows, |row| row.batch.0))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.reason.as_str())))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.detail.as_str())))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.offset)))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.at)))
+}
+
+impl fmt::Debug for PostgresSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PostgresSession").field("options", &self.options).field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,143 @@
+//! A SQLite file as a database of the sink.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use sqlx::Row;
+
+use super::{
+    SqliteOptions, bookkeeping, catalogue, checkpoint,
+    fault::During,
+    session::{Hold, SqliteSession},
+};
+use crate::{
+    checkpoint::{CheckpointRow, StoredHalt},
+    execute,
+    fault::Fault,
+    model::{Coordinate, Partition, Table, TableName},
+    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
+    skip::skipped,
+};
+
+/// Opens the file; holds it not.
+#[derive(Debug)]
+pub struct Sqlite {
+    options: Arc<SqliteOptions>,
+}
+
+impl Sqlite {
+    #[must_use]
+    pub fn new(options: SqliteOptions) -> Self {
+        Self { options: Arc::new(options) }
+    }
+
+    /// A transaction of its own connection, which is closed with it.
+    async fn transaction(&self, hold: Hold) -> Result<SqliteSession, Fault> {
+        let mut session = SqliteSession::connect(self.options.clone()).await?;
+        session.begin_holding(hold).await?;
+        Ok(session)
+    }
+}
+
+/// Ends a transaction whose effect may be looked up by whoever asks again.
+async fn finish(mut session: SqliteSession) -> Result<(), Fault> {
+    session.commit().await.map_err(|(CommitError::Refused(fault) | CommitError::Unknown(fault))| fault)
+}
+
+#[async_trait]
+impl Database for Sqlite {
+    fn kind(&self) -> &'static str {
+        "SQLite"
+    }
+
+    async fn connect(&self) -> Result<Box<dyn Session>, Fault> {
+        Ok(Box::new(SqliteSession::connect(self.options.clone()).await?))
+    }
+
+    async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let table = catalogue::describe(&mut session, table).await?;
+        finish(session).await?;
+        Ok(table)
+    }
+
+    async fn facts(&self) -> Result<DatabaseFacts, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let versions = session.fetch(sqlx::query("SELECT sqlite_version()"), During::Catalogue, |row| row.try_get::<String, _>(0)).await?;
+        finish(session).await?;
+        let version = versions.first().map_or("of unknown version", String::as_str);
+        Ok(DatabaseFacts { address: self.options.path.display().to_string(), version: format!("SQLite {version}"), warnings: Vec::new() })
+    }
+
+    async fn bookkeeping(&self) -> Result<Bookkeeping, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let found = bookkeeping::bookkeeping(&mut session).await?;
+        finish(session).await?;
+        Ok(found)
+    }
+
+    async fn migrate(&self) -> Result<(), Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let is_current = bookkeeping::is_current(&mut session).await?;
+        finish(session).await?;
+        if is_current {
+            return Ok(());
+        }
+        let mut session = self.transaction(Hold::All).await?;
+        bookkeeping::migrate(&mut session).await?;
+        finish(session).await
+    }
+
+    fn grants(&self, _role: &str, _targets: &[TableName]) -> Vec<String> {
+        Vec::new()
+    }
+
+    async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let rows = session.fetch(sqlx::query(execute::once(checkpoint::read())).bind(pipeline), During::Bookkeeping, checkpoint::read_row).await?;
+        finish(session).await?;
+        Ok(rows)
+    }
+
+    async fn database_id(&self) -> Result<Arc<str>, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let id = bookkeeping::database_id(&mut session).await?;
+        finish(session).await?;
+        Ok(id.into())
+    }
+
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+        let mut session = self.transaction(Hold::Write).await?;
+        let query = sqlx::query(checkpoint::NOTE_HALT)
+            .bind(halt.map(|halt| halt.reason.as_str()))
+            .bind(halt.map(|halt| halt.detail.as_str()))
+            .bind(halt.map(|halt| halt.offset))
+            .bind(halt.map(|halt| halt.at))
+            .bind(pipeline)
+            .bind(&*partition.topic)
+            .bind(partition.index);
+        session.execute(query, During::Bookkeeping).await?;
+        finish(session).await
+    }
+
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault> {
+        let mut session = self.transaction(Hold::Write).await?;
+        let row = session.lock(pipeline, std::slice::from_ref(&coordinate.partition), LockWait::Wait).await?.into_iter().next();
+        let Some(skipped) = skipped(row.as_ref(), coordinate) else { return Ok(Skip::NotHaltedThere { row }) };
+        if !execute {
+            return Ok(Skip::Possible { halt: skipped.halt });
+        }
+        session.save(pipeline, &[skipped.row]).await?;
+        let audit = sqlx::query(checkpoint::AUDIT)
+            .bind(pipeline)
+            .bind(&*coordinate.partition.topic)
+            .bind(coordinate.partition.index)
+            .bind(coordinate.offset)
+            .bind("skip")
+            .bind(who)
+            .bind(skipped.detail);
+        session.execute(audit, During::Bookkeeping).await?;
+        finish(session).await?;
+        Ok(Skip::Done)
+    }
+}

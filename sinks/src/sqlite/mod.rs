@@ -1,0 +1,15 @@
+//! SQLite: one writer at a time, rows in statements of many, types kept by what is bound to each affinity.
+
+mod bookkeeping;
+mod catalogue;
+mod checkpoint;
+mod fault;
+mod file;
+mod kind;
+mod options;
+mod session;
+mod statement;
+mod value;
+
+pub use file::Sqlite;
+pub use options::{GAP, SqliteOptions};

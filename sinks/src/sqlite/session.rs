@@ -1,0 +1,377 @@
+//! One connection and the transaction on it. The whole file is locked from BEGIN on, so the checkpoint rows are too.
+
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use rand::Rng;
+use sqlx::{
+    Connection, Executor, Row,
+    sqlite::{SqliteConnection, SqliteRow},
+};
+
+use super::{
+    SqliteOptions, checkpoint,
+    fault::{During, ends_session, fault, is_busy, is_without_transaction},
+    statement::{Plan, Statements, chunks},
+    value::{SqliteQuery, bind},
+};
+use crate::{
+    checkpoint::CheckpointRow,
+    execute,
+    fault::{Fault, FaultClass},
+    model::{Operation, Partition, Presence},
+    session::{CommitError, LockWait, Session, Step, Written},
+};
+
+/// How a transaction takes the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Hold {
+    /// Reads only; waits for nobody.
+    Nothing,
+    Write,
+    /// Nobody reads either: for migrations.
+    All,
+}
+
+pub(super) struct SqliteSession {
+    connection: SqliteConnection,
+    options: Arc<SqliteOptions>,
+    state: State,
+    /// When the last transaction ended, if others want the file too.
+    shared_since: Option<Instant>,
+    shared: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum State {
+    Idle,
+    Open,
+    Failed,
+    Broken,
+}
+
+impl SqliteSession {
+    pub async fn connect(options: Arc<SqliteOptions>) -> Result<Self, Fault> {
+        let deadline = Instant::now() + options.lock_timeout;
+        loop {
+            match open(&options).await {
+                Ok(connection) => return Ok(Self { connection, options, state: State::Idle, shared_since: None, shared: false }),
+                // Two processes that switch a fresh file to WAL at once are told `locked`, whatever the timeout.
+                Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
+                Err(error) => return Err(fault(&error, During::Connect)),
+            }
+        }
+    }
+
+    pub async fn begin_holding(&mut self, hold: Hold) -> Result<(), Fault> {
+        if self.state != State::Idle {
+            return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
+        }
+        let begin = match hold {
+            Hold::Nothing => "BEGIN",
+            Hold::Write => "BEGIN IMMEDIATE",
+            Hold::All => "BEGIN EXCLUSIVE",
+        };
+        if hold != Hold::Nothing
+            && let Some(ended) = self.shared_since.take()
+        {
+            tokio::time::sleep(self.options.gap.saturating_sub(ended.elapsed())).await;
+        }
+        let deadline = Instant::now() + self.options.lock_timeout;
+        loop {
+            match self.connection.execute(begin).await {
+                Ok(_) => {
+                    self.state = State::Open;
+                    return Ok(());
+                }
+                Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
+                Err(error) => return Err(self.failed(&error, During::Connect)),
+            }
+        }
+    }
+
+    fn failed(&mut self, error: &sqlx::Error, during: During) -> Fault {
+        let in_transaction = matches!(self.state, State::Open | State::Failed);
+        self.state = match (ends_session(error), in_transaction) {
+            (true, _) => State::Broken,
+            (false, true) => State::Failed,
+            (false, false) => State::Idle,
+        };
+        fault(error, during)
+    }
+
+    fn ensure_open(&self) -> Result<(), Fault> {
+        if self.state == State::Open { Ok(()) } else { Err(Fault::new(FaultClass::Retry, "connection", "there is no open transaction on this connection")) }
+    }
+
+    pub async fn execute(&mut self, query: SqliteQuery<'_>, during: During) -> Result<u64, Fault> {
+        self.ensure_open()?;
+        match self.connection.execute(query).await {
+            Ok(done) => Ok(done.rows_affected()),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    pub async fn fetch<T>(&mut self, query: SqliteQuery<'_>, during: During, read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Fault> {
+        self.ensure_open()?;
+        let rows = self.connection.fetch_all(query).await;
+        match rows.and_then(|rows| rows.iter().map(read).collect()) {
+            Ok(rows) => Ok(rows),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a statement on the given columns of some rows, in statements of many rows.
+    async fn run_rows(&mut self, step: &Step<'_>, positions: &[usize], selection: &[u32], text: impl Fn(usize) -> String) -> Result<u64, Fault> {
+        let mut affected = 0;
+        for chunk in chunks(selection, positions.len()) {
+            let mut query = sqlx::query(execute::once(text(chunk.len())));
+            for row in chunk {
+                for position in positions {
+                    query = self.bind_cell(query, step, *position, *row)?;
+                }
+            }
+            affected += self.execute(query, During::Write).await?;
+        }
+        Ok(affected)
+    }
+
+    fn bind_cell<'q>(&mut self, query: SqliteQuery<'q>, step: &Step<'q>, position: usize, row: u32) -> Result<SqliteQuery<'q>, Fault> {
+        let column =
+            step.rows.columns.get(position).ok_or_else(|| Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target"))?;
+        let bound = bind(query, column.cell(row as usize), step.rows.target.column(position));
+        if bound.is_err() {
+            self.state = State::Failed;
+        }
+        bound
+    }
+
+    /// Parts the rows into those whose key is in the table and the others.
+    async fn divide(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(Vec<u32>, Vec<u32>), Fault> {
+        let mut found = vec![false; step.selection.len()];
+        let mut number = 0_i64;
+        for chunk in chunks(step.selection, statements.target.key.len() + 1) {
+            let mut query = sqlx::query(execute::once(statements.existing(chunk.len())));
+            for row in chunk {
+                query = query.bind(number);
+                number += 1;
+                for position in &statements.target.key {
+                    query = self.bind_cell(query, step, *position, *row)?;
+                }
+            }
+            for existing in self.fetch(query, During::Write, |row| row.try_get::<i64, _>(0)).await? {
+                if let Some(found) = usize::try_from(existing).ok().and_then(|existing| found.get_mut(existing)) {
+                    *found = true;
+                }
+            }
+        }
+        let part = |wanted: bool| step.selection.iter().zip(&found).filter(|(_, found)| **found == wanted).map(|(row, _)| *row).collect();
+        Ok((part(true), part(false)))
+    }
+
+    /// SQLite takes a NULL in a primary key, and makes up a number for one: no row may get there without its key.
+    fn ensure_keys(&mut self, step: &Step<'_>) -> Result<(), Fault> {
+        for position in &step.rows.target.key {
+            let column = step.rows.columns.get(*position);
+            let missing = |row: &u32| column.is_none_or(|column| column.presence.get(*row as usize) != Some(&Presence::Value));
+            if step.selection.iter().any(missing) {
+                self.state = State::Failed;
+                let name = step.rows.target.column(*position).name.as_str();
+                return Err(Fault::new(FaultClass::Poison, "not-null", format!("a row has no value in its key column {name}")).with_column(name));
+            }
+        }
+        Ok(())
+    }
+
+    async fn update(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32]) -> Result<u64, Fault> {
+        self.run_rows(step, &statements.sent_for_update(), selection, |rows| statements.update(rows)).await
+    }
+
+    async fn insert(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32]) -> Result<u64, Fault> {
+        self.run_rows(step, &statements.written(), selection, |rows| statements.insert(rows)).await
+    }
+}
+
+async fn open(options: &SqliteOptions) -> Result<SqliteConnection, sqlx::Error> {
+    let mut connection = SqliteConnection::connect_with(&options.connect).await?;
+    let mode: String = sqlx::query("PRAGMA journal_mode").fetch_one(&mut connection).await?.try_get(0)?;
+    if mode != "wal" {
+        sqlx::query("PRAGMA journal_mode = WAL").execute(&mut connection).await?;
+    }
+    Ok(connection)
+}
+
+/// Short and random: whoever waits gets a turn in the gaps of the others.
+async fn wait_a_little() {
+    let microseconds = rand::rng().random_range(1_000..10_000);
+    tokio::time::sleep(Duration::from_micros(microseconds)).await;
+}
+
+#[async_trait]
+impl Session for SqliteSession {
+    async fn begin(&mut self) -> Result<(), Fault> {
+        self.begin_holding(Hold::Write).await
+    }
+
+    async fn lock(&mut self, pipeline: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault> {
+        if partitions.is_empty() {
+            return Ok(Vec::new());
+        }
+        // Nobody else can hold a row: this transaction holds the file.
+        let mut query = sqlx::query(execute::once(checkpoint::lock(partitions.len()))).bind(pipeline);
+        for partition in partitions {
+            query = query.bind(&*partition.topic).bind(partition.index);
+        }
+        let rows = self.fetch(query, During::Bookkeeping, checkpoint::read_row).await?;
+        if wait == LockWait::Wait
+            && let Some(row) = rows.first()
+        {
+            let query = sqlx::query(checkpoint::SHARED).bind(&*row.owner);
+            self.shared = self.fetch(query, During::Bookkeeping, |row| row.try_get::<bool, _>(0)).await?.contains(&true);
+        }
+        Ok(rows)
+    }
+
+    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
+        let mut query = sqlx::query(execute::once(checkpoint::topics(topics.len()))).bind(pipeline);
+        for topic in topics {
+            query = query.bind(&**topic);
+        }
+        self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0).map(Arc::from)).await
+    }
+
+    async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        for row in rows {
+            self.execute(checkpoint::bind_row(sqlx::query(checkpoint::INSERT_ABSENT), pipeline, row), During::Bookkeeping).await?;
+        }
+        Ok(())
+    }
+
+    async fn save(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
+        for row in rows {
+            let saved = self.execute(checkpoint::bind_row(sqlx::query(checkpoint::SAVE), pipeline, row), During::Bookkeeping).await?;
+            if saved != 1 {
+                // Going on would apply rows without moving their checkpoint.
+                self.state = State::Failed;
+                return Err(Fault::new(FaultClass::Halt, "checkpoint-not-saved", format!("the checkpoint row of {} is gone", row.partition)));
+            }
+        }
+        Ok(())
+    }
+
+    async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
+        self.ensure_open()?;
+        let statements = Statements { target: &step.rows.target, shape: step.shape, guard: step.guard };
+        let sent = step.selection.len() as u64;
+        self.ensure_keys(step)?;
+        let under_guard = |affected: u64| if step.guard.is_some() { sent.saturating_sub(affected) } else { 0 };
+        match statements.plan(step.operation) {
+            Plan::Nothing => Ok(Written::default()),
+            Plan::Defaults => {
+                for _ in step.selection {
+                    self.execute(sqlx::query(execute::once(statements.defaults())), During::Write).await?;
+                }
+                Ok(Written::default())
+            }
+            Plan::Insert => {
+                let affected = self.insert(step, &statements, step.selection).await?;
+                // DO NOTHING leaves out rows that are there: they are not older.
+                let nothing_to_set = step.shape.positions().all(|position| step.rows.target.key.contains(&position));
+                Ok(Written { stale: if nothing_to_set { 0 } else { under_guard(affected) } })
+            }
+            Plan::Update if step.guard.is_some() => {
+                let (existing, _) = self.divide(step, &statements).await?;
+                let affected = self.update(step, &statements, &existing).await?;
+                Ok(Written { stale: (existing.len() as u64).saturating_sub(affected) })
+            }
+            Plan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
+            Plan::UpdateElseInsert => {
+                let (existing, absent) = self.divide(step, &statements).await?;
+                let affected = self.update(step, &statements, &existing).await?;
+                self.insert(step, &statements, &absent).await.map_err(|fault| required(fault, step))?;
+                Ok(Written { stale: if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 } })
+            }
+            Plan::Delete => {
+                let key = &statements.target.key;
+                self.run_rows(step, key, step.selection, |rows| statements.delete(rows)).await.map(|_| Written::default())
+            }
+            Plan::DeleteGuarded => {
+                let (existing, _) = self.divide(step, &statements).await?;
+                let mut deleted = 0;
+                for row in &existing {
+                    deleted += self.run_rows(step, &statements.sent_for_delete(), std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
+                }
+                Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted) })
+            }
+        }
+    }
+
+    async fn commit(&mut self) -> Result<(), CommitError> {
+        self.ensure_open().map_err(CommitError::Refused)?;
+        match self.connection.execute("COMMIT").await {
+            Ok(_) => {
+                self.state = State::Idle;
+                self.shared_since = self.shared.then(Instant::now);
+                Ok(())
+            }
+            Err(error) => {
+                // What a failed write of the log left behind, only the next look at the file tells.
+                let in_doubt = ends_session(&error);
+                // A deferred constraint is the data's fault as any other.
+                let fault = self.failed(&error, During::Write);
+                if in_doubt {
+                    return Err(CommitError::Unknown(fault));
+                }
+                match self.rollback().await {
+                    Ok(()) => Err(CommitError::Refused(fault)),
+                    Err(_) => Err(CommitError::Unknown(fault)),
+                }
+            }
+        }
+    }
+
+    async fn rollback(&mut self) -> Result<(), Fault> {
+        match self.state {
+            State::Idle => return Ok(()),
+            State::Broken => return Err(Fault::new(FaultClass::Retry, "connection", "the connection is closed")),
+            State::Open | State::Failed => {}
+        }
+        match self.connection.execute("ROLLBACK").await {
+            Ok(_) => {}
+            // Some errors (a full disk) have rolled back by themselves.
+            Err(error) if is_without_transaction(&error) => {}
+            Err(error) => {
+                let fault = self.failed(&error, During::Connect);
+                self.state = State::Broken;
+                return Err(fault);
+            }
+        }
+        self.state = State::Idle;
+        self.shared_since = self.shared.then(Instant::now);
+        Ok(())
+    }
+}
+
+/// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
+fn required(fault: Fault, step: &Step<'_>) -> Fault {
+    let carried = |column: &str| step.shape.positions().any(|position| step.rows.target.column(position).name.as_str() == column);
+    match (&*fault.reason, &fault.column) {
+        ("not-null", Some(column)) if !carried(column) && step.operation == Operation::Write => Fault::new(
+            FaultClass::Poison,
+            "required-column-absent",
+            format!("a new row of {} needs column {column}, which the record lacks; SQLite 1299", step.rows.target.table.name),
+        )
+        .with_column(column.clone()),
+        _ => fault,
+    }
+}
+
+impl fmt::Debug for SqliteSession {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteSession").field("path", &self.options.path).field("state", &self.state).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,137 @@
+//! What `plan` prints of a route: each column of the table and where its value comes from, checked against a record.
+
+use std::sync::Arc;
+
+use oncesink_sinks::model::{Generated, Kind, Rows, TableName, WriteMode};
+
+use super::{ExtraFields, Format, MissingFields, RouteConfig, Tombstone, bind::Bound};
+use crate::{
+    decode::{Bad, CellSource, Decode, FieldMatch, field_names, fields_of, printable},
+    source::RecordRef,
+};
+
+/// One route and one topic, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Mapping {
+    pub route: Arc<str>,
+    pub topic: Arc<str>,
+    pub table: TableName,
+    pub format: Format,
+    pub write: WriteMode,
+    /// The key's columns; empty under `append`.
+    pub key: Vec<String>,
+    /// Whether the key is the table's primary key.
+    pub primary: bool,
+    pub version: Option<String>,
+    pub tombstone: Tombstone,
+    /// All columns of the table, in its order.
+    pub columns: Vec<MappedColumn>,
+    /// Fields of the record that no column takes.
+    pub fields_without_column: Vec<String>,
+    /// What happens to a record with such fields.
+    pub extra_fields: ExtraFields,
+    /// Why the record that was looked at is bad here.
+    pub bad: Option<Bad>,
+    /// What the catalogue warns of.
+    pub warnings: Vec<String>,
+}
+
+/// One line of the table that `plan` prints.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct MappedColumn {
+    pub column: String,
+    /// `numeric(12,2)`
+    pub declared: String,
+    /// `value.customerId`, `offset`, or `-` where nothing gives it a value.
+    pub from: String,
+    /// `key`, `matched ignoring case and _`, …; empty if there is nothing to say.
+    pub note: String,
+}
+
+/// Describes a bound route. `record`: the latest of the topic, if it has one.
+pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: Option<&RecordRef<'_>>) -> Mapping {
+    let target = &bound.target;
+    let table = &target.table;
+    let finder = fields_of(target, bound.sources.iter());
+    let names =
+        record.and_then(|record| record.value).filter(|_| config.format == Format::Json).and_then(|value| field_names(std::str::from_utf8(value).ok()?).ok());
+    let found: Vec<(&String, FieldMatch, bool)> = names.iter().flatten().map(|name| (name, finder.find(name).0, finder.find(name).1)).collect();
+    let columns = table.columns.iter().enumerate().map(|(index, column)| {
+        let position = target.columns.iter().position(|written| *written == index);
+        let source = position.and_then(|position| bound.sources.get(position));
+        let mut notes: Vec<String> = Vec::new();
+        if position.is_some_and(|position| target.key.contains(&position)) {
+            notes.push("key".to_owned());
+        }
+        if position.is_some() && position == target.version {
+            notes.push("version".to_owned());
+        }
+        let from = match source {
+            None if column.generated == Generated::Always => {
+                notes.push("made by the database".to_owned());
+                "-".to_owned()
+            }
+            None => {
+                notes.push("never written".to_owned());
+                "-".to_owned()
+            }
+            Some(CellSource::Field) => {
+                let exact = found.iter().find(|(_, found, _)| Some(*found) == position.map(FieldMatch::Exact));
+                let loose = found.iter().find(|(_, found, _)| Some(*found) == position.map(FieldMatch::Loose));
+                match (exact, loose, &names) {
+                    (Some((name, ..)), _, _) => format!("value.{}", printable(name)),
+                    (None, Some((name, ..)), _) => {
+                        notes.push("matched ignoring case and _".to_owned());
+                        format!("value.{}", printable(name))
+                    }
+                    (None, None, Some(_)) => {
+                        let null = config.missing_fields == MissingFields::Null && column.nullable;
+                        notes.push(format!("not in the latest record: {}", if null { "null" } else { "left as it is" }));
+                        "-".to_owned()
+                    }
+                    (None, None, None) => "-".to_owned(),
+                }
+            }
+            Some(source) => describe(source),
+        };
+        if matches!(column.kind, Kind::Decimal { exact: false, .. }) {
+            notes.push("inexact: beyond 15 digits or 64 bits a record is bad; TEXT keeps every digit".to_owned());
+        }
+        MappedColumn { column: column.name.to_string(), declared: column.declared.clone(), from, note: notes.join(", ") }
+    });
+    let key_indexes: Vec<usize> = target.key.iter().filter_map(|position| target.columns.get(*position)).copied().collect();
+    let name_of = |index: usize| table.columns.get(index).map(|column| column.name.to_string());
+    Mapping {
+        route: config.name.clone(),
+        topic: Arc::from(topic),
+        table: table.name.clone(),
+        format: config.format,
+        write: config.write,
+        key: key_indexes.iter().filter_map(|index| name_of(*index)).collect(),
+        primary: !key_indexes.is_empty() && table.keys.iter().any(|key| key.primary && key.columns == key_indexes),
+        version: target.version.and_then(|position| target.columns.get(position)).and_then(|index| name_of(*index)),
+        tombstone: config.tombstone,
+        columns: columns.collect(),
+        fields_without_column: found.iter().filter(|(_, found, path)| *found == FieldMatch::NoColumn && !path).map(|(name, ..)| printable(name)).collect(),
+        extra_fields: config.extra_fields,
+        bad: record.and_then(|record| bound.decoder(config).ok()?.decode(record, 0, &mut Rows::new(target.clone())).err()),
+        warnings: table.warnings.clone(),
+    }
+}
+
+fn describe(source: &CellSource) -> String {
+    let below = |root: &str, path: &[String]| [&[root.to_owned()], path].concat().join(".");
+    match source {
+        CellSource::Field => "-".to_owned(),
+        CellSource::Path(path) => below("value", path),
+        CellSource::Whole => "value".to_owned(),
+        CellSource::Key(path) => below("key", path),
+        CellSource::KeyByName => "key".to_owned(),
+        CellSource::Header(name) => format!("headers.{name}"),
+        CellSource::Topic => "topic".to_owned(),
+        CellSource::Partition => "partition".to_owned(),
+        CellSource::Offset => "offset".to_owned(),
+        CellSource::Timestamp => "timestamp".to_owned(),
+        CellSource::Literal(text) => format!("'{text}'"),
+    }
+}

@@ -1,0 +1,232 @@
+//! Routes bound to tables of a catalogue that is only described.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use oncesink_sinks::{
+    fault::{Fault, FaultClass},
+    model::{Cell, Delivery, Generated, Identifier, Kind, Partition, Rows, Table, TableColumn, TableName, UniqueKey, WriteMode},
+    sink::{Sink, Writer},
+};
+use regex::Regex;
+
+use super::*;
+use crate::{
+    decode::Decoded,
+    source::{Records, RecordsBuilder, Sequence},
+};
+
+/// A catalogue that knows some tables.
+#[derive(Debug)]
+struct Catalogue(Vec<Table>);
+
+#[async_trait]
+impl Sink for Catalogue {
+    async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
+        let found = self.0.iter().find(|known| known.name == *table).cloned();
+        found.ok_or_else(|| Fault::new(FaultClass::Halt, "missing-table", table.to_string()))
+    }
+
+    fn writer(&self) -> Box<dyn Writer> {
+        unreachable!("binding writes nothing")
+    }
+}
+
+fn column(name: &str, kind: Kind, declared: &str) -> TableColumn {
+    TableColumn { name: Identifier::new(name), kind, declared: declared.to_owned(), nullable: true, has_default: false, generated: Generated::No }
+}
+
+fn orders() -> Table {
+    let mut table = Table {
+        name: TableName::parse("public.orders"),
+        columns: vec![
+            column("id", Kind::Int { bits: 64 }, "bigint"),
+            column("customer_id", Kind::Int { bits: 64 }, "bigint"),
+            column("total", Kind::Decimal { precision: Some(12), scale: Some(2), exact: true }, "numeric(12,2)"),
+            column("note", Kind::Text { max_chars: None }, "text"),
+            column("doubled", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric"),
+        ],
+        keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0] }],
+        warnings: vec![],
+    };
+    table.columns[0].nullable = false;
+    table.columns[4].generated = Generated::Always;
+    table
+}
+
+fn config() -> RouteConfig {
+    RouteConfig {
+        name: Arc::from("orders"),
+        topics: TopicSelector { names: vec!["orders".to_owned()], ..TopicSelector::default() },
+        table: "public.orders".to_owned(),
+        format: Format::Json,
+        key_format: KeyFormat::Auto,
+        columns: BTreeMap::new(),
+        extra_fields: ExtraFields::Ignore,
+        missing_fields: MissingFields::Keep,
+        key_columns: None,
+        write: WriteMode::Upsert,
+        version: None,
+        delivery: Delivery::ExactlyOnce,
+        tombstone: Tombstone::Delete,
+        on_bad_record: OnBadRecord::Halt,
+        timezone: None,
+        timestamp_unit: None,
+        place: "orders.yaml:4:12  routes[0]".to_owned(),
+    }
+}
+
+fn routes(config: RouteConfig, table: Table) -> Routes {
+    Routes::new(vec![config], Arc::new(Catalogue(vec![table])))
+}
+
+async fn bound(config: RouteConfig, table: Table) -> Result<TopicPlan, Fault> {
+    routes(config, table).bind("orders").await
+}
+
+async fn fault(config: RouteConfig, table: Table) -> Fault {
+    let fault = bound(config, table).await.unwrap_err();
+    assert_eq!(fault.class, FaultClass::Halt);
+    assert!(fault.mend.as_deref().unwrap_or_default().starts_with("--> orders.yaml:4:12  routes[0]"), "{fault:?}");
+    fault
+}
+
+fn record(key: Option<&str>, value: &str) -> Records {
+    let mut builder = RecordsBuilder::new(Partition::new("orders", 3), Sequence(1));
+    builder.push(88_211, 0, key.map(str::as_bytes), Some(value.as_bytes()), std::iter::empty());
+    builder.finish()
+}
+
+fn columns(entries: &[(&str, ColumnSource)]) -> BTreeMap<String, ColumnSource> {
+    entries.iter().map(|(name, source)| ((*name).to_owned(), source.clone())).collect()
+}
+
+#[tokio::test]
+async fn a_short_route_writes_by_the_primary_key() {
+    let mut plan = bound(config(), orders()).await.unwrap();
+    let route = &mut plan.routes[0];
+    assert_eq!((plan.delivery, route.target.key.as_slice(), route.target.columns.as_slice()), (Delivery::ExactlyOnce, &[0][..], &[0, 1, 2, 3][..]));
+    let records = record(None, r#"{"id":1,"customerId":2,"total":1.50,"doubled":3}"#);
+    let mut rows = Rows::new(route.target.clone());
+    assert_eq!(route.decoder.decode(&records.iter().next().unwrap(), 0, &mut rows), Ok(Decoded::Row));
+    let cells: Vec<Cell<'_>> = rows.columns.iter().map(|column| column.cell(0)).collect();
+    assert_eq!(cells, [Cell::Int(1), Cell::Int(2), Cell::Text("1.5"), Cell::Absent]);
+}
+
+#[tokio::test]
+async fn columns_that_are_mapped_to_none_are_not_written() {
+    let mapped = RouteConfig { columns: columns(&[("note", ColumnSource::None), ("total", ColumnSource::Offset)]), ..config() };
+    let plan = bound(mapped, orders()).await.unwrap();
+    assert_eq!(plan.routes[0].target.columns, [0, 1, 2]);
+    let versioned = RouteConfig { version: Some("note".to_owned()), columns: columns(&[("customer_id", ColumnSource::None)]), ..config() };
+    assert_eq!(bound(versioned.clone(), orders()).await.unwrap().routes[0].target.version, Some(2));
+    let appended = RouteConfig { write: WriteMode::Append, ..versioned };
+    let target = bound(appended, orders()).await.unwrap().routes[0].target.clone();
+    assert_eq!((target.key.len(), target.version), (0, None), "append looks at neither key nor version");
+}
+
+#[tokio::test]
+async fn a_table_without_a_key_says_how_to_get_one() {
+    let keyless = Table { keys: vec![], ..orders() };
+    let fault = fault(config(), keyless.clone()).await;
+    assert_eq!(fault.reason, "no-key");
+    assert_eq!(fault.detail, "public.orders has no primary key or unique constraint, so an upsert can't tell which row a record means");
+    let mend = fault.mend.unwrap();
+    assert!(mend.contains("SELECT id, count(*) FROM public.orders GROUP BY id HAVING count(*) > 1 LIMIT 10;"), "{mend}");
+    assert!(mend.contains("ALTER TABLE public.orders ADD PRIMARY KEY (id);") && mend.contains("write: append"), "{mend}");
+    assert!(bound(RouteConfig { write: WriteMode::Append, ..config() }, keyless.clone()).await.is_ok());
+
+    let mut in_main = Table { name: TableName::parse("Orders"), ..keyless };
+    in_main.columns.remove(0);
+    in_main.columns[0].nullable = false;
+    let mend = super::tests::fault(RouteConfig { table: "Orders".to_owned(), ..config() }, in_main).await.mend.unwrap();
+    assert!(mend.contains(r#"CREATE UNIQUE INDEX "Orders_customer_id_key" ON "Orders" (customer_id);"#), "{mend}");
+}
+
+#[tokio::test]
+async fn a_key_is_exactly_a_unique_key() {
+    let unique = |name: &str, columns: &[usize]| UniqueKey { name: name.to_owned(), primary: false, columns: columns.to_vec() };
+    let table = Table { keys: vec![unique("a", &[1, 0]), unique("b", &[2])], ..orders() };
+    let by = |names: &[&str]| RouteConfig { key_columns: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..config() };
+    assert_eq!(bound(by(&["id", "customer_id"]), table.clone()).await.unwrap().routes[0].target.key, [1, 0]);
+    assert_eq!(fault(by(&["id"]), table.clone()).await.reason, "no-key");
+    assert_eq!(fault(by(&["nothing"]), table.clone()).await.reason, "missing-column");
+    let several = fault(config(), table.clone()).await;
+    assert!(several.reason == "no-key" && several.mend.unwrap().contains("key_columns: [customer_id, id]   # a"));
+    let only = Table { keys: vec![unique("b", &[2])], ..orders() };
+    assert_eq!(bound(config(), only).await.unwrap().routes[0].target.key, [2]);
+}
+
+#[tokio::test]
+async fn what_the_file_says_must_be_in_the_table() {
+    let version = RouteConfig { version: Some("updated_at".to_owned()), ..config() };
+    let fault_of = fault(version, orders()).await;
+    assert_eq!((fault_of.reason.as_ref(), fault_of.column.as_deref()), ("missing-column", Some("updated_at")));
+    assert_eq!(fault(RouteConfig { version: Some("total".to_owned()), ..config() }, orders()).await.reason, "version-type");
+    let mapped = |entries: &[(&str, ColumnSource)]| RouteConfig { columns: columns(entries), ..config() };
+    assert_eq!(fault(mapped(&[("nothing", ColumnSource::Topic)]), orders()).await.reason, "missing-column");
+    assert_eq!(fault(mapped(&[("doubled", ColumnSource::Offset)]), orders()).await.reason, "generated-column");
+    assert_eq!(fault(mapped(&[("id", ColumnSource::None)]), orders()).await.reason, "column-not-written");
+    assert_eq!(fault(mapped(&[("note", ColumnSource::Offset)]), orders()).await.reason, "wrong-type");
+    assert_eq!(fault(mapped(&[("id", ColumnSource::Literal("x".to_owned()))]), orders()).await.reason, "not-a-number");
+    assert_eq!(fault(RouteConfig { timezone: Some("Mars".to_owned()), ..config() }, orders()).await.reason, "timezone");
+    assert_eq!(fault(RouteConfig { table: "{kind}".to_owned(), ..config() }, orders()).await.reason, "table-name");
+}
+
+#[tokio::test]
+async fn text_goes_to_the_only_column_outside_the_key() {
+    let text = RouteConfig { format: Format::Text, ..config() };
+    assert_eq!(fault(text.clone(), orders()).await.reason, "no-value-column");
+    let mut table = orders();
+    table.columns = vec![table.columns[0].clone(), table.columns[3].clone()];
+    assert_eq!(bound(text.clone(), table.clone()).await.unwrap().routes[0].target.columns, [0, 1]);
+    let appended = RouteConfig { write: WriteMode::Append, ..text.clone() };
+    assert_eq!(bound(appended, table).await.unwrap().routes[0].target.columns, [1]);
+    let pathed = RouteConfig { columns: columns(&[("note", ColumnSource::Value(vec!["a".to_owned()]))]), ..text };
+    assert_eq!(fault(pathed, orders()).await.reason, "no-fields");
+}
+
+#[tokio::test]
+async fn a_topic_goes_to_all_its_routes_in_the_order_of_the_file() {
+    let second = RouteConfig {
+        name: Arc::from("log"),
+        topics: TopicSelector { patterns: vec![Regex::new("^ord(?<rest>ers)$").unwrap()], ..TopicSelector::default() },
+        table: "log.{rest}".to_owned(),
+        ..config()
+    };
+    let log = Table { name: TableName::parse("log.ers"), ..orders() };
+    let catalogue = Arc::new(Catalogue(vec![log, orders()]));
+    let both = Routes::new(vec![second.clone(), config()], catalogue.clone());
+    let names: Vec<String> = both.bind("orders").await.unwrap().routes.iter().map(|route| route.target.table.name.to_string()).collect();
+    assert_eq!(names, ["log.ers", "public.orders"]);
+    assert_eq!(both.tables_of("orders").unwrap().len(), 2);
+    assert_eq!(both.bind("payments").await.unwrap_err().reason, "no-route");
+    let differing = Routes::new(vec![RouteConfig { delivery: Delivery::AtLeastOnce, ..second }, config()], catalogue);
+    assert_eq!(differing.bind("orders").await.unwrap_err().reason, "deliveries-differ");
+}
+
+#[tokio::test]
+async fn plan_shows_where_each_column_comes_from() {
+    let records = record(Some("1"), r#"{"id":1,"customerId":2,"total":1.555,"trace\u001b_id":"t"}"#);
+    let latest = records.iter().next().unwrap();
+    let mapped = RouteConfig { columns: columns(&[("note", ColumnSource::Header("traceparent".to_owned()))]), ..config() };
+    let routes = routes(mapped, orders());
+    let mapping = routes.describe_mapping("orders", Some(&latest)).await.unwrap().remove(0);
+    let lines: Vec<[&str; 4]> = mapping.columns.iter().map(|line| [line.column.as_str(), &line.declared, &line.from, &line.note]).collect();
+    let expected = [
+        ["id", "bigint", "value.id", "key"],
+        ["customer_id", "bigint", "value.customerId", "matched ignoring case and _"],
+        ["total", "numeric(12,2)", "value.total", ""],
+        ["note", "text", "headers.traceparent", ""],
+        ["doubled", "numeric", "-", "made by the database"],
+    ];
+    assert_eq!(lines, expected);
+    assert_eq!(mapping.fields_without_column, ["trace\\u{1b}_id"]);
+    assert_eq!((mapping.key.as_slice(), mapping.primary), (&["id".to_owned()][..], true));
+    assert_eq!(mapping.bad.unwrap().to_string(), "not-exact in column total numeric(12,2): more than 2 digits after the point");
+    let nothing = routes.describe_mapping("orders", None).await.unwrap().remove(0);
+    assert_eq!((nothing.columns[0].from.as_str(), nothing.bad), ("-", None));
+    let partial = record(None, r#"{"id":1}"#);
+    let mapping = routes.describe_mapping("orders", partial.iter().next().as_ref()).await.unwrap().remove(0);
+    assert_eq!(mapping.columns[1].note, "not in the latest record: left as it is");
+}

@@ -1,0 +1,215 @@
+//! The file as its user writes it. The comments here are what users read: in editors by the JSON Schema, and in docs/configuration.md.
+//!
+//! A default stands in the schema only; [`super::structure`] fills it in.
+
+use std::collections::BTreeMap;
+
+use schemars::JsonSchema;
+use serde::Deserialize;
+
+use super::words::{
+    Dedup, Delivery, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls, Tombstone, Write,
+    database_schema, kafka_schema,
+};
+
+/// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Document {
+    /// The name of the pipeline, in letters, digits, `.`, `_` and `-`. Its checkpoints are kept under this name: a renamed pipeline starts anew.
+    #[schemars(required, extend("format" = "name"))]
+    pub name: Option<String>,
+    /// Where the records come from. `kafka: host:port` is short for `kafka: { brokers: host:port }`.
+    #[schemars(required, schema_with = "kafka_schema")]
+    pub kafka: Option<Kafka>,
+    /// Where the rows go. `database: postgres://…` is short for `database: { url: postgres://… }`.
+    #[schemars(required, schema_with = "database_schema")]
+    pub database: Option<Database>,
+    /// What one database transaction holds at most.
+    pub batch: Option<Batch>,
+    /// What is done when Kafka or the database cannot be reached, or is short of something.
+    pub retry: Option<Retry>,
+    /// Slows the pipeline down, to spare the database.
+    pub rate_limit: Option<RateLimit>,
+    /// Memory for records that are read but not yet written, over all partitions. Reading pauses when it is full and goes on at a quarter of it. Belongs to the process: equal in all its files.
+    #[schemars(extend("format" = "size", "default" = "64MiB"))]
+    pub max_buffer: Option<String>,
+    /// How long a stop may take to finish what is in flight. Keep it below what the process is given (30 s in Kubernetes). Belongs to the process: equal in all its files.
+    #[schemars(extend("format" = "duration", "default" = "25s"))]
+    pub shutdown_timeout: Option<String>,
+    /// Metrics and health over HTTP. Belongs to the process: equal in all its files.
+    pub observe: Option<Observe>,
+    /// The log on standard error. Belongs to the process: equal in all its files.
+    pub log: Option<Log>,
+    /// Any key of a route, for all routes that do not write it themselves. `columns` of both are taken together.
+    #[expect(dead_code, reason = "routes have taken what it says before the document is made; here it is for the schema")]
+    pub defaults: Option<Route>,
+    /// From topics to tables. A topic that several routes match goes to all of them in one transaction, in the order of the file.
+    #[schemars(required, length(min = 1))]
+    pub routes: Option<Vec<Route>>,
+}
+
+/// One Kafka cluster and consumer group.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Kafka {
+    /// `host:port` of one or more brokers, as a list or separated by commas.
+    #[schemars(required, extend("format" = "broker"))]
+    pub brokers: Option<Texts>,
+    /// The consumer group; `oncesink-<name>` unless it is written. Only a group written here may have offsets that others committed: they are taken over.
+    pub group: Option<String>,
+    /// Where a partition starts that has neither a checkpoint nor a committed offset: `earliest`, `latest`, a time such as `2026-01-31T00:00:00Z`, or `error` to start nowhere.
+    #[schemars(extend("format" = "start", "default" = "earliest"))]
+    pub start: Option<String>,
+    /// A name of this process that survives its restarts (static membership): a quick restart then moves no partitions.
+    pub instance_id: Option<String>,
+    /// Settings of librdkafka under its own names, such as `security.protocol: SASL_SSL`. Those that oncesink depends on are refused.
+    pub properties: Option<BTreeMap<String, String>>,
+}
+
+/// One database.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Database {
+    /// `postgres://user:password@host:5432/database` or `sqlite:path/to/file.db`. A password in it is never printed.
+    #[schemars(required, extend("format" = "database-url"))]
+    pub url: Option<String>,
+    /// Instead of a user in the address.
+    pub username: Option<String>,
+    /// Instead of a password in the address; never printed. `"${file:/run/secrets/password}"` reads it from a file.
+    #[schemars(extend("format" = "secret"))]
+    pub password: Option<String>,
+    /// How many connections write at the same time. A SQLite file has one.
+    #[schemars(range(min = 1, max = 64), extend("default" = 4))]
+    pub writers: Option<u16>,
+    /// How the connection is secured. Unless it is written here or as `sslmode` in the address: `prefer` on this machine, `verify-full` to any other.
+    pub tls: Option<Tls>,
+    /// A file with the certificates (PEM) that the server's is checked against, instead of the system's.
+    pub ca: Option<String>,
+    /// How long one statement may take before the server ends it and the batch is tried again.
+    #[schemars(extend("format" = "duration", "default" = "30s"))]
+    pub statement_timeout: Option<String>,
+    /// The schema that holds oncesink's own tables. SQLite has no schemas: there they stand beside yours.
+    #[schemars(extend("default" = "oncesink"))]
+    pub bookkeeping: Option<String>,
+    /// Whether `run` makes and updates oncesink's own tables itself, where it may. It never changes yours.
+    #[schemars(extend("default" = "auto"))]
+    pub migrate: Option<Migrate>,
+}
+
+/// A batch ends at the first of these.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Batch {
+    /// Records at most.
+    #[schemars(range(min = 1, max = 1_000_000), extend("default" = 5000))]
+    pub rows: Option<u32>,
+    /// Size at most; never above `max_buffer`.
+    #[schemars(extend("format" = "size", "default" = "8MiB"))]
+    pub bytes: Option<String>,
+    /// How long a batch waits for more records.
+    #[schemars(extend("format" = "duration", "default" = "50ms"))]
+    pub linger: Option<String>,
+}
+
+/// A failure of the world is tried again, each time after a longer pause. No record is left out for it.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retry {
+    /// The first pause.
+    #[schemars(extend("format" = "duration", "default" = "100ms"))]
+    pub initial_delay: Option<String>,
+    /// The longest pause.
+    #[schemars(extend("format" = "duration", "default" = "30s"))]
+    pub max_delay: Option<String>,
+    /// `never`, or how long a failure may last before the process ends with 75.
+    #[schemars(extend("format" = "give-up", "default" = "never"))]
+    pub give_up_after: Option<String>,
+}
+
+/// Of this process.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RateLimit {
+    /// Records a second at most, over all partitions.
+    #[schemars(required, range(min = 1, max = 4_000_000_000_u32))]
+    pub records_per_second: Option<u32>,
+}
+
+/// `/metrics`, `/live`, `/ready` and `/status`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Observe {
+    /// An address and port. If the default one is taken, that is a warning; if one that is written here is taken, an error.
+    #[schemars(extend("format" = "listen", "default" = "127.0.0.1:9464"))]
+    pub listen: Option<String>,
+}
+
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Log {
+    /// The least level that is logged.
+    #[schemars(extend("default" = "info"))]
+    pub level: Option<LogLevel>,
+    /// For people or for machines.
+    #[schemars(extend("default" = "text"))]
+    pub format: Option<LogFormat>,
+}
+
+/// From topics to one table.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    /// The route in metrics and messages; its first topic unless it is written.
+    #[schemars(extend("format" = "name"))]
+    pub name: Option<String>,
+    /// The topic: short for `topics` with one entry.
+    #[schemars(extend("format" = "topic"))]
+    pub topic: Option<String>,
+    /// Names of topics, or expressions that begin with `^` and match a whole name: `'^bank\.(?<kind>[a-z]+)$'`.
+    #[schemars(extend("format" = "topic"))]
+    pub topics: Option<Texts>,
+    /// Topics that an expression matches and the route does not take.
+    #[schemars(extend("format" = "topic"))]
+    pub exclude_topics: Option<Texts>,
+    /// The table, as `table` or `schema.table`, without quotes. `{topic}` and the named groups of the expressions are put in: `ledger.{kind}`.
+    #[schemars(extend("format" = "table"))]
+    pub table: Option<String>,
+    /// How values are written.
+    #[schemars(extend("default" = "json"))]
+    pub format: Option<Format>,
+    /// How keys are written.
+    #[schemars(extend("default" = "auto"))]
+    pub key_format: Option<KeyFormat>,
+    /// Where the value of a column comes from, where that is not the field of its name: `value.order.total`, `value`, `key`, `key.id`, `headers.trace`, `topic`, `partition`, `offset`, `timestamp`, `"'a text'"`, or `none` for a column that is never written.
+    #[schemars(extend("format" = "column"))]
+    pub columns: Option<BTreeMap<String, String>>,
+    /// What is done with fields that find no column.
+    #[schemars(extend("default" = "ignore"))]
+    pub extra_fields: Option<ExtraFields>,
+    /// What becomes of columns whose field a record lacks.
+    #[schemars(extend("default" = "keep"))]
+    pub missing_fields: Option<MissingFields>,
+    /// The columns that tell which row a record means. Unless they are written: the table's primary key, else its only unique key.
+    pub key_columns: Option<Texts>,
+    /// What a record does to the table.
+    #[schemars(extend("default" = "upsert"))]
+    pub write: Option<Write>,
+    /// A column of the table by which the newer of two writes wins, whatever order they come in.
+    pub version: Option<String>,
+    /// What a crash can do. Routes that match one topic must agree.
+    #[schemars(extend("default" = "exactly-once"))]
+    pub delivery: Option<Delivery>,
+    /// What stops a repeat. Unless it is written: `checkpoint` under exactly-once, where it is always there; else `unique-key`. `[]` under at-least-once with `append` says that repeats may stay.
+    pub dedup: Option<Vec<Dedup>>,
+    /// What a record without a value does. Unless it is written: `delete`; `bad-record` with `write: append` or with a `version`.
+    pub tombstone: Option<Tombstone>,
+    /// What is done with a record that is itself at fault.
+    #[schemars(extend("default" = "halt"))]
+    pub on_bad_record: Option<OnBadRecord>,
+    /// The zone of timestamps that have none, for columns with a zone: `UTC` or `+02:00`. Unless it is written, such a value is a bad record.
+    #[schemars(extend("format" = "timezone"))]
+    pub timezone: Option<String>,
+    /// What a number in a timestamp column counts, since 1970. Unless it is written, such a value is a bad record.
+    pub timestamp_unit: Option<TimestampUnit>,
+}

@@ -1,0 +1,209 @@
+//! The words that a key may hold, and the short forms.
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::Deserialize;
+
+use super::document;
+
+/// Declares an enum of the file: each word with its explanation.
+macro_rules! words {
+    ($(#[doc = $about:expr])* $name:ident { $($(#[doc = $doc:expr])* $variant:ident),* $(,)? }) => {
+        $(#[doc = $about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
+        #[serde(rename_all = "kebab-case")]
+        pub enum $name { $($(#[doc = $doc])* $variant),* }
+    };
+}
+
+words! {
+    /// How a connection is secured.
+    Tls {
+        /// Not at all.
+        Disable,
+        /// Encrypted where the server can, without a check of who it is.
+        Prefer,
+        /// Encrypted, without a check of who the server is.
+        Require,
+        /// Encrypted; the certificate must be signed by a known authority.
+        VerifyCa,
+        /// Encrypted; the certificate must be signed by a known authority, for this very host.
+        VerifyFull,
+    }
+}
+
+words! {
+    /// Whether the bookkeeping tables are made by `run`.
+    Migrate {
+        /// By `run`, where its role may; else it waits and says so.
+        Auto,
+        /// Only by `oncesink migrate`.
+        Never,
+    }
+}
+
+words! {
+    /// The least level that is logged.
+    LogLevel {
+        /// Only what needs a person.
+        Error,
+        /// And what may need one soon.
+        Warn,
+        /// And what happens: starts, rebalances, stops.
+        Info,
+        /// And why.
+        Debug,
+        /// Everything.
+        Trace,
+    }
+}
+
+words! {
+    /// How log lines are written.
+    LogFormat {
+        /// Lines for people.
+        Text,
+        /// One JSON object a line.
+        Json,
+    }
+}
+
+words! {
+    /// How values are written.
+    Format {
+        /// A JSON object, whose fields are matched with the columns by name.
+        Json,
+        /// One text; `columns` says where it goes.
+        Text,
+        /// One string of bytes; `columns` says where it goes.
+        Bytes,
+    }
+}
+
+words! {
+    /// How keys are written.
+    KeyFormat {
+        /// JSON if it reads as JSON, else text.
+        Auto,
+        /// JSON.
+        Json,
+        /// One text.
+        Text,
+    }
+}
+
+words! {
+    /// Fields without a column.
+    ExtraFields {
+        /// They are left out.
+        Ignore,
+        /// The record is a bad one.
+        BadRecord,
+    }
+}
+
+words! {
+    /// Columns without a field.
+    MissingFields {
+        /// The column keeps what it holds, and takes its default in a new row.
+        Keep,
+        /// The column becomes NULL.
+        Null,
+    }
+}
+
+words! {
+    /// What a record does to its table.
+    Write {
+        /// Each record is a row of its own; keys are never looked at.
+        Append,
+        /// The row of the record's key is made or overwritten.
+        Upsert,
+        /// The row of the record's key is overwritten; none is made.
+        Update,
+    }
+}
+
+words! {
+    /// What a crash can do to a record.
+    Delivery {
+        /// A crash changes nothing: rows and checkpoint are committed in one transaction.
+        ExactlyOnce,
+        /// A crash can repeat the batch in flight.
+        AtLeastOnce,
+    }
+}
+
+words! {
+    /// What stops a repeat.
+    Dedup {
+        /// The row itself: a repeat writes the same row again.
+        UniqueKey,
+        /// The checkpoint in the transaction of the rows, under exactly-once.
+        Checkpoint,
+    }
+}
+
+words! {
+    /// What a record without a value does.
+    Tombstone {
+        /// The row of its key is deleted.
+        Delete,
+        /// Nothing.
+        Ignore,
+        /// It is a bad record.
+        BadRecord,
+    }
+}
+
+words! {
+    /// What is done with a bad record.
+    OnBadRecord {
+        /// Its partition stands still before it until a person has decided; the others go on. Nothing is lost.
+        Halt,
+        /// It is left out, counted and logged.
+        Skip,
+    }
+}
+
+words! {
+    /// What a number in a timestamp column counts.
+    TimestampUnit {
+        /// Seconds since 1970.
+        Seconds,
+        /// Milliseconds since 1970.
+        Milliseconds,
+        /// Microseconds since 1970.
+        Microseconds,
+    }
+}
+
+/// A list of texts, or one text for a list of one.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+pub(super) struct Texts(pub Vec<String>);
+
+impl JsonSchema for Texts {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Texts".into()
+    }
+
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({ "anyOf": [{ "type": "string" }, { "type": "array", "items": { "type": "string" } }] })
+    }
+}
+
+/// A table, or the text of the one key that it is short for.
+pub(super) fn kafka_schema(generator: &mut SchemaGenerator) -> Schema {
+    short_or_long(generator.subschema_for::<document::Kafka>())
+}
+
+pub(super) fn database_schema(generator: &mut SchemaGenerator) -> Schema {
+    short_or_long(generator.subschema_for::<document::Database>())
+}
+
+fn short_or_long(long: Schema) -> Schema {
+    json_schema!({ "anyOf": [{ "type": "string" }, long] })
+}

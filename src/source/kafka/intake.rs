@@ -1,0 +1,194 @@
+//! What is assigned, under which sequence it is read, and the block of records that is being gathered.
+
+use std::{collections::BTreeMap, time::Instant};
+
+use oncesink_sinks::model::{NextOffset, Partition};
+use rdkafka::message::Message;
+
+use super::statistics::{Statistics, Verdict, Witness};
+use crate::source::{Commit, Input, RecordsBuilder, Sequence};
+
+/// A block is handed over at one of these, or when the partition changes, or when no record waits.
+const BLOCK_RECORDS: usize = 500;
+const BLOCK_BYTES: usize = 256 * 1024;
+const BLOCK_AGE: std::time::Duration = std::time::Duration::from_millis(5);
+
+/// A commit that Kafka has not shown within this time is counted as failed.
+const COMMIT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
+
+/// One assigned partition.
+#[derive(Debug, Default)]
+pub(super) struct Reading {
+    /// `None`: nobody has said yet where to read.
+    pub sequence: Option<Sequence>,
+    /// The next offset to be handed over; what lies below is dropped.
+    pub next: i64,
+    /// Halted: it stays assigned, and nothing is fetched.
+    pub stands: bool,
+    witness: Witness,
+    /// The last commit that Kafka has not confirmed yet.
+    asked: Option<(NextOffset, Instant)>,
+}
+
+impl Reading {
+    pub(super) fn started(sequence: Sequence, from: Option<NextOffset>) -> Self {
+        Self { sequence: Some(sequence), next: from.map_or(0, NextOffset::get), stands: from.is_none(), ..Self::default() }
+    }
+
+    /// Fetching is wanted, whether or not there is room.
+    pub(super) const fn is_active(&self) -> bool {
+        self.sequence.is_some() && !self.stands
+    }
+}
+
+/// The state that the poll thread shares with its own callbacks.
+#[derive(Debug, Default)]
+pub(super) struct Intake {
+    pub readings: BTreeMap<Partition, Reading>,
+    /// There is no room: all partitions are paused.
+    pub is_full: bool,
+    /// Partitions that the client has stopped fetching on its own.
+    pub given_up: Vec<Partition>,
+    block: Option<Block>,
+    /// The partition of the last record that was not wanted; most come in rows.
+    unwanted: Option<Partition>,
+}
+
+#[derive(Debug)]
+struct Block {
+    builder: RecordsBuilder,
+    next: i64,
+    opened: Instant,
+}
+
+/// What the statistics led to.
+#[derive(Debug, Default)]
+pub(super) struct Observed {
+    pub passed: Vec<Input>,
+    pub failed_commits: u64,
+}
+
+impl Intake {
+    /// Takes one record in. What comes back is a block that is complete.
+    pub(super) fn push(&mut self, message: &impl Message) -> Option<Input> {
+        let (topic, index, offset) = (message.topic(), message.partition(), message.offset());
+        let is = |partition: &Partition| partition.index == index && &*partition.topic == topic;
+        if let Some(block) = self.block.as_mut().filter(|block| is(block.builder.partition())) {
+            if offset < block.next {
+                return None;
+            }
+            block.push(message);
+            return if block.is_complete() { self.flush() } else { None };
+        }
+        if self.unwanted.as_ref().is_some_and(is) {
+            return None;
+        }
+        let complete = self.flush();
+        let partition = Partition::new(topic, index);
+        match self.readings.get_mut(&partition) {
+            Some(reading) if reading.is_active() => {
+                reading.witness.disturb();
+                // Below the start: the client was about to be repositioned.
+                if offset >= reading.next {
+                    let mut block =
+                        Block { builder: RecordsBuilder::new(partition, reading.sequence.unwrap_or_default()), next: reading.next, opened: Instant::now() };
+                    block.push(message);
+                    self.block = Some(block);
+                }
+            }
+            Some(_) | None => self.unwanted = Some(partition),
+        }
+        complete
+    }
+
+    /// Ends the block that is being gathered.
+    pub(super) fn flush(&mut self) -> Option<Input> {
+        let block = self.block.take()?;
+        let reading = self.readings.get_mut(block.builder.partition())?;
+        reading.next = block.next;
+        reading.witness.disturb();
+        Some(Input::Records(block.builder.finish()))
+    }
+
+    /// Assigns or repositions. Records gathered before are stale, and so is all that was concluded.
+    pub(super) fn set(&mut self, partition: Partition, reading: Reading) {
+        self.discard_block_of(&partition);
+        self.readings.insert(partition, reading);
+    }
+
+    pub(super) fn forget(&mut self, partition: &Partition) {
+        self.discard_block_of(partition);
+        self.readings.remove(partition);
+    }
+
+    fn discard_block_of(&mut self, partition: &Partition) {
+        self.unwanted = None;
+        self.block.take_if(|block| block.builder.partition() == partition);
+        self.given_up.retain(|one| one != partition);
+    }
+
+    /// Everything that is fetched while there is room.
+    pub(super) fn active(&self) -> Vec<Partition> {
+        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, _)| partition.clone()).collect()
+    }
+
+    /// A pause or its end: positions that were reported before say nothing any more.
+    pub(super) fn disturb_all(&mut self) {
+        for reading in self.readings.values_mut() {
+            reading.witness.disturb();
+        }
+    }
+
+    pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
+        for commit in commits {
+            if let Some(reading) = self.readings.get_mut(&commit.partition) {
+                reading.asked = Some((commit.next, Instant::now()));
+            }
+        }
+    }
+
+    /// Hears what the client reports of itself. The block must have been flushed.
+    pub(super) fn observe(&mut self, statistics: &Statistics<'_>) -> Observed {
+        let mut observed = Observed::default();
+        for (partition, reading) in &mut self.readings {
+            let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
+            if let Some((asked, at)) = reading.asked {
+                let confirmed = report.committed >= asked.get();
+                let failed = !confirmed && at.elapsed() >= COMMIT_LIMIT;
+                observed.failed_commits += u64::from(failed);
+                if confirmed || failed {
+                    reading.asked = None;
+                }
+            }
+            let Some(sequence) = reading.sequence.filter(|_| reading.is_active() && !self.is_full) else { continue };
+            match reading.witness.hear(report) {
+                Verdict::ReadUpTo(next) if next > reading.next => {
+                    reading.next = next;
+                    observed.passed.push(Input::Passed { partition: partition.clone(), sequence, next: NextOffset::new(next) });
+                }
+                Verdict::GivenUp => {
+                    reading.witness.disturb();
+                    self.given_up.push(partition.clone());
+                }
+                Verdict::ReadUpTo(_) | Verdict::Nothing => {}
+            }
+        }
+        observed
+    }
+}
+
+impl Block {
+    fn push(&mut self, message: &impl Message) {
+        let timestamp = message.timestamp().to_millis().unwrap_or(-1);
+        let headers = message.headers();
+        let headers = headers.into_iter().flat_map(super::headers::of);
+        self.builder.push(message.offset(), timestamp, message.key(), message.payload(), headers);
+        self.next = message.offset() + 1;
+    }
+
+    fn is_complete(&self) -> bool {
+        let records = self.builder.len();
+        // The clock is asked now and then only: at full speed a block is complete long before.
+        records >= BLOCK_RECORDS || self.builder.cost() >= BLOCK_BYTES || (records.is_multiple_of(32) && self.opened.elapsed() >= BLOCK_AGE)
+    }
+}

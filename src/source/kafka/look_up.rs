@@ -1,0 +1,170 @@
+//! What Kafka holds of partitions: the group's committed offsets, and the ends of their logs. Every call is bounded, and a failed one is
+//! never "nothing".
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use oncesink_sinks::{
+    checkpoint::Committed,
+    model::{NextOffset, Partition},
+};
+use rdkafka::{
+    Offset, TopicPartitionList,
+    consumer::{BaseConsumer, Consumer, ConsumerContext},
+};
+
+use super::StartPolicy;
+use crate::source::{Ends, Found, TopicFound};
+
+/// These partitions, and all partitions of their topics. Never call it while partitions are taken away:
+/// the look-up of committed offsets then burns its whole time.
+pub(super) fn look_up<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[Partition],
+    start: &StartPolicy,
+    limit: Duration,
+) -> (Vec<Found>, Vec<TopicFound>) {
+    let deadline = Instant::now() + limit;
+    let committed = committed(consumer, partitions, limit / 2);
+    let topics: BTreeSet<Arc<str>> = partitions.iter().map(|partition| partition.topic.clone()).collect();
+    let (ends, topics) = topics_found(consumer, &topics, start, deadline.saturating_duration_since(Instant::now()));
+    let found = partitions.iter().map(|partition| Found {
+        partition: partition.clone(),
+        committed: committed.get(partition).cloned().unwrap_or(Committed::Unknown),
+        ends: ends.get(partition).copied(),
+    });
+    (found.collect(), topics)
+}
+
+/// The ends of all partitions of these topics, and the topics as a whole where none of their partitions failed.
+pub(super) fn topics_found<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    topics: &BTreeSet<Arc<str>>,
+    start: &StartPolicy,
+    limit: Duration,
+) -> (BTreeMap<Partition, Ends>, Vec<TopicFound>) {
+    let deadline = Instant::now() + limit;
+    let indexes = partitions_of(consumer, topics, limit / 3);
+    // A partition without a leader would make the look-up of all others fail.
+    let led = |(topic, found): (&Arc<str>, &Vec<(i32, bool)>)| {
+        let topic = topic.clone();
+        found.iter().filter(|(_, has_leader)| *has_leader).map(move |(index, _)| Partition { topic: topic.clone(), index: *index }).collect::<Vec<_>>()
+    };
+    let partitions: Vec<Partition> = indexes.iter().flat_map(led).collect();
+    let rest = |share: u32| deadline.saturating_duration_since(Instant::now()) / share;
+    // Both ends of one partition in one list are refused by the brokers: two calls.
+    let low = offsets(consumer, &partitions, Offset::Beginning, rest(2));
+    let high = offsets(consumer, &partitions, Offset::End, rest(1));
+    let by_time = match start {
+        StartPolicy::Time(time) => offsets(consumer, &partitions, Offset::Offset(*time), rest(1)),
+        StartPolicy::Earliest | StartPolicy::Latest | StartPolicy::Error => BTreeMap::new(),
+    };
+    let ends: BTreeMap<Partition, Ends> = partitions
+        .iter()
+        .filter_map(|partition| match (low.get(partition), high.get(partition)) {
+            (Some(Offset::Offset(low)), Some(Offset::Offset(high))) => {
+                Some((partition.clone(), Ends { low: NextOffset::new(*low), high: NextOffset::new(*high) }))
+            }
+            _ => None,
+        })
+        .collect();
+    let start_of = |partition: &Partition, ends: &Ends| match start {
+        StartPolicy::Earliest => Some(Some(ends.low)),
+        StartPolicy::Latest => Some(Some(ends.high)),
+        StartPolicy::Error => Some(None),
+        StartPolicy::Time(_) => match by_time.get(partition) {
+            Some(Offset::Offset(offset)) => Some(Some(NextOffset::new(*offset))),
+            // No record is as young.
+            Some(Offset::End) => Some(Some(ends.high)),
+            _ => None,
+        },
+    };
+    let found = topics.iter().map(|topic| {
+        let one = |(index, _): &(i32, bool)| {
+            let partition = Partition { topic: topic.clone(), index: *index };
+            let ends = ends.get(&partition)?;
+            Some((*ends, start_of(&partition, ends)?))
+        };
+        let partitions = indexes.get(topic).and_then(|indexes| indexes.iter().map(one).collect::<Option<Vec<_>>>());
+        TopicFound { topic: topic.clone(), partitions: partitions.unwrap_or_default() }
+    });
+    let found = found.collect();
+    (ends, found)
+}
+
+/// What the group has committed; a partition that is not in the answer could not be looked up.
+pub(super) fn committed<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &[Partition], limit: Duration) -> BTreeMap<Partition, Committed> {
+    if partitions.is_empty() {
+        return BTreeMap::new();
+    }
+    let list = match consumer.committed_offsets(list_of(partitions.iter().map(|partition| (partition, Offset::Invalid))), limit) {
+        Ok(list) => list,
+        Err(error) => {
+            tracing::warn!(%error, "cannot look up committed offsets");
+            return BTreeMap::new();
+        }
+    };
+    let one = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
+        element.error().ok()?;
+        let committed = match element.offset() {
+            Offset::Offset(next) => Committed::At { next: NextOffset::new(next), metadata: element.metadata().to_owned() },
+            Offset::Invalid => Committed::Nothing,
+            _ => return None,
+        };
+        Some((Partition::new(element.topic(), element.partition()), committed))
+    };
+    list.elements().into_iter().filter_map(one).collect()
+}
+
+/// A list for the client.
+pub(super) fn list_of<'a>(partitions: impl Iterator<Item = (&'a Partition, Offset)>) -> TopicPartitionList {
+    let mut list = TopicPartitionList::new();
+    for (partition, offset) in partitions {
+        let mut element = list.add_partition(&partition.topic, partition.index);
+        if let Err(error) = element.set_offset(offset) {
+            tracing::error!(%partition, %error, "an offset cannot be said to Kafka");
+        }
+    }
+    list
+}
+
+/// Indexes of the partitions of each topic, in order, and whether they have a leader. Topics that could not be looked up are not in it.
+fn partitions_of<C: ConsumerContext>(consumer: &BaseConsumer<C>, topics: &BTreeSet<Arc<str>>, limit: Duration) -> BTreeMap<Arc<str>, Vec<(i32, bool)>> {
+    let deadline = Instant::now() + limit;
+    let mut found = BTreeMap::new();
+    for topic in topics {
+        let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(1));
+        let metadata = match consumer.fetch_metadata(Some(topic), left) {
+            Ok(metadata) => metadata,
+            Err(error) => {
+                tracing::warn!(%topic, %error, "cannot look up the partitions of a topic");
+                continue;
+            }
+        };
+        for topic_found in metadata.topics().iter().filter(|one| one.name() == &**topic && one.error().is_none()) {
+            let mut partitions: Vec<_> = topic_found.partitions().iter().map(|partition| (partition.id(), partition.leader() >= 0)).collect();
+            partitions.sort_unstable();
+            found.insert(topic.clone(), partitions);
+        }
+    }
+    found
+}
+
+fn offsets<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &[Partition], at: Offset, limit: Duration) -> BTreeMap<Partition, Offset> {
+    if partitions.is_empty() || limit.is_zero() {
+        return BTreeMap::new();
+    }
+    match consumer.offsets_for_times(list_of(partitions.iter().map(|partition| (partition, at))), limit) {
+        Ok(list) => {
+            let good = list.elements().into_iter().filter(|element| element.error().is_ok());
+            good.map(|element| (Partition::new(element.topic(), element.partition()), element.offset())).collect()
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot look up the ends of partitions");
+            BTreeMap::new()
+        }
+    }
+}
