@@ -13,6 +13,17 @@
 //! | [`postgres`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
 
+#![cfg_attr(
+    test,
+    allow(
+        clippy::cast_possible_truncation,
+        clippy::cast_possible_wrap,
+        clippy::cast_sign_loss,
+        clippy::cast_precision_loss,
+        reason = "a test's numbers are small"
+    )
+)]
+
 pub mod checkpoint;
 pub mod compact;
 mod execute;

@@ -144,7 +144,6 @@ pub async fn database_id(database: &dyn Database, migrate: bool, file: &str) -> 
         }
         Bookkeeping::Needed { .. } => {
             database.migrate().await?;
-            tracing::info!("the bookkeeping tables were made or updated");
         }
     }
     Ok(database.database_id().await?)

@@ -30,6 +30,9 @@ pub fn table(header: &[&str], rows: Vec<Vec<String>>) -> String {
         table.set_header(header.iter().copied());
     }
     table.add_rows(rows);
+    table.column_iter_mut().for_each(|column| {
+        column.set_padding((0, 2));
+    });
     // Lines end where their text ends.
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
@@ -64,7 +67,6 @@ pub fn duration(seconds: u64) -> String {
 pub enum Colour {
     Red,
     Yellow,
-    Green,
     Bold,
 }
 
@@ -87,7 +89,6 @@ fn paint(colour: Colour, text: &str, terminal: bool) -> String {
     let code = match colour {
         Colour::Red => "31;1",
         Colour::Yellow => "33;1",
-        Colour::Green => "32",
         Colour::Bold => "1",
     };
     format!("\x1b[{code}m{text}\x1b[0m")

@@ -9,7 +9,7 @@ use oncesink_sinks::{
 use tokio::time::Instant;
 
 use crate::{
-    decode::{Bad, Decoded},
+    decode::{Bad, Decoded, rule},
     route::{OnBadRecord, RoutePlan},
     source::{Buffer, RecordRef},
 };
@@ -78,6 +78,8 @@ impl OpenBatch {
             let because = match route.decoder.decode(record, number, rows) {
                 Ok(Decoded::Row) => continue,
                 Ok(Decoded::Filtered) => LeftOutBecause::Filtered,
+                // Not one record is bad but the route: skipping would skip them all.
+                Err(bad) if bad.rule == rule::NO_COLUMN_MATCHES => return Err(Stopped { bad, route: route.target.route.clone() }),
                 Err(bad) => match route.on_bad_record {
                     OnBadRecord::Halt => return Err(Stopped { bad, route: route.target.route.clone() }),
                     OnBadRecord::Skip => {

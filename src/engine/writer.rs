@@ -10,7 +10,7 @@ use oncesink_sinks::{
     checkpoint::SpanOutcome,
     fault::{Fault, FaultClass},
     fence::Standing,
-    model::{Batch, Content, Delivery, LeftOut, LeftOutBecause, NextOffset, Partition, Span, Split},
+    model::{Batch, Claim, Content, Delivery, LeftOut, LeftOutBecause, NextOffset, Partition, Span, Split},
     planted,
     sink::{Applied, ApplyError, Writer},
 };
@@ -143,8 +143,14 @@ impl Engine {
     }
 
     /// Puts the claims of today on the spans; a partition that is not ours any more, or was started again since, is left out.
+    ///
+    /// A batch that was handed over before bears its claim: under another one its records are read again, and would be taken twice.
     fn stamp(&self, batch: &mut Batch) {
-        batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.may_write() && lane.ledger.applied() == span.from));
+        batch.retain(|span| {
+            self.lanes
+                .get(&span.partition)
+                .is_some_and(|lane| lane.may_write() && lane.ledger.applied() == span.from && (span.claim == Claim::default() || span.claim == lane.claim))
+        });
         for span in &mut batch.spans {
             if let Some(lane) = self.lanes.get(&span.partition) {
                 span.claim = lane.claim;

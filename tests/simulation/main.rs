@@ -3,6 +3,16 @@
 //! A seed decides everything: `ONCESINK_SEED=7 cargo test --release --features faults --test simulation replay -- --nocapture` tells
 //! one of them in full. `ONCESINK_SEEDS` and `ONCESINK_FIRST_SEED` say which ones `fixed_seeds` runs.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a world's numbers are small"
+)]
+#![allow(clippy::disallowed_methods, reason = "a worker that crashes is a task that is cut off")]
+
 mod engine;
 mod oracle;
 mod seeds;

@@ -10,6 +10,9 @@ use crate::world::{
     log::{Fact, FactKind, TopicKind},
 };
 
+/// Differences that are told one by one.
+const SHOWN: usize = 8;
+
 /// Partitions whose end is not reached yet, in the database or in the group.
 pub fn behind(world: &World) -> Vec<String> {
     let mut behind = Vec::new();
@@ -52,8 +55,12 @@ pub fn judge(world: &mut World) {
         let rows = world.server.tables.keyed.get(table).unwrap_or(&empty);
         differences.extend(compare_keyed(table, rows, &fold(topic.kind, &records)));
     }
-    for difference in differences {
+    let more = differences.len().saturating_sub(SHOWN);
+    for difference in differences.into_iter().take(SHOWN) {
         world.story.violation(difference);
+    }
+    if more > 0 {
+        world.story.violation(format!("and {more} more differences"));
     }
 }
 

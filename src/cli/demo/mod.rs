@@ -192,7 +192,11 @@ fn table(acts: &Acts, verdict: &Verdict) -> String {
         ("rows of order_log".to_owned(), output::count(verdict.log_rows.unsigned_abs()), "one for each record".to_owned()),
         ("rows of orders".to_owned(), output::count(verdict.order_rows.unsigned_abs()), "one for each order, its newest version".to_owned()),
         ("kills".to_owned(), acts.kills.to_string(), format!("SIGKILL with a batch open ({} that met none do not count)", acts.kills_that_met_nothing)),
-        ("redeliveries stopped".to_owned(), output::count(acts.redelivered), "delivered by Kafka, but below the checkpoint".to_owned()),
+        (
+            "redeliveries stopped".to_owned(),
+            output::count(acts.redelivered),
+            "delivered again, or to be by Kafka's offsets; the checkpoint knew better".to_owned(),
+        ),
     ];
     for (name, count) in &verdict.faults {
         let what = match *name {

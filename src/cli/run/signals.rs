@@ -21,11 +21,6 @@ impl Shutdown {
             std::future::pending::<()>().await;
         }
     }
-
-    #[must_use]
-    pub fn is_asked(&self) -> bool {
-        *self.asked.borrow()
-    }
 }
 
 /// Begins to listen. The second signal ends the process with 128 + its number: nothing is lost, what was in flight is read again.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use super::{KafkaConfig, KafkaError, Probe, properties, reader::Command, topics::Topics};
+use super::{KafkaConfig, Probe, properties, reader::Command, topics::Topics};
 
 /// How long one look may take.
 const LIMIT: Duration = Duration::from_secs(10);
@@ -26,18 +26,15 @@ pub(super) fn start(probe: Probe, config: &KafkaConfig, mut known: Vec<String>, 
     let (stop, stopped) = channel::<()>();
     let spawned = thread::Builder::new().name("kafka-topics".to_owned()).spawn(move || {
         while stopped.recv_timeout(interval) == Err(RecvTimeoutError::Timeout) {
-            let topics: Vec<String> = match probe.topics(LIMIT) {
-                Ok(topics) => topics.into_keys().map(|topic| topic.to_string()).collect(),
+            let mut topics: Vec<String> = match probe.find_topics(LIMIT) {
                 // A topic that is written out stays subscribed: it may only be recreated.
-                Err(KafkaError::MissingTopic { topics }) => {
-                    tracing::warn!(?topics, "topics are missing");
-                    continue;
-                }
+                Ok((found, missing)) => found.into_keys().map(|topic| topic.to_string()).chain(missing).collect(),
                 Err(error) => {
                     tracing::warn!(%error, "cannot look for new topics");
                     continue;
                 }
             };
+            topics.sort_unstable();
             if topics != known && !topics.is_empty() {
                 tracing::info!(?topics, "the topics of the pipeline have changed");
                 known.clone_from(&topics);

@@ -181,7 +181,7 @@ impl Block {
     fn push(&mut self, message: &impl Message) {
         let timestamp = message.timestamp().to_millis().unwrap_or(-1);
         let headers = message.headers();
-        let headers = headers.into_iter().flat_map(|headers| super::headers::of(headers));
+        let headers = headers.into_iter().flat_map(super::headers::of);
         self.builder.push(message.offset(), timestamp, message.key(), message.payload(), headers);
         self.next = message.offset() + 1;
     }

@@ -46,7 +46,7 @@ mod topics;
 
 pub use config::{KafkaConfig, StartPolicy};
 pub use error::KafkaError;
-pub use probe::{Member, Probe};
+pub use probe::{Member, Probe, TopicSizes};
 
 use self::{
     context::Context,

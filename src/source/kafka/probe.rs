@@ -20,6 +20,9 @@ use rdkafka::{
 use super::{KafkaConfig, KafkaError, StartPolicy, context::log, error::Complaint, headers, look_up, properties, topics::Topics};
 use crate::source::{Ends, Found, Records, RecordsBuilder, Sequence, TopicFound};
 
+/// How many events are taken before and after a call.
+const EVENTS: usize = 64;
+
 /// A connection to the cluster of a pipeline.
 pub struct Probe {
     consumer: BaseConsumer<ProbeContext>,
@@ -29,6 +32,9 @@ pub struct Probe {
     group: String,
     cluster: Arc<str>,
 }
+
+/// Topics, and how many partitions each has.
+pub type TopicSizes = BTreeMap<Arc<str>, usize>;
 
 /// A process that reads in the group now.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -84,35 +90,42 @@ impl Probe {
     }
 
     /// The topics that the routes match, with the number of their partitions. A topic that is written out and does not exist is an error.
-    pub fn topics(&self, limit: Duration) -> Result<BTreeMap<Arc<str>, usize>, KafkaError> {
+    pub fn topics(&self, limit: Duration) -> Result<TopicSizes, KafkaError> {
+        let (found, missing) = self.find_topics(limit)?;
+        if missing.is_empty() { Ok(found) } else { Err(KafkaError::MissingTopic { topics: missing }) }
+    }
+
+    /// The topics that the routes match, and the names written out that do not exist.
+    pub(super) fn find_topics(&self, limit: Duration) -> Result<(TopicSizes, Vec<String>), KafkaError> {
         let deadline = Instant::now() + limit;
-        let mut found = BTreeMap::new();
-        let mut add = |metadata: &Metadata, wanted: &dyn Fn(&str) -> bool| -> Result<(), KafkaError> {
-            for topic in metadata.topics().iter().filter(|topic| wanted(topic.name())) {
-                match topic.error().map(Code::from) {
-                    None if topic.partitions().is_empty() => {}
-                    None => {
-                        found.insert(Arc::from(topic.name()), topic.partitions().len());
-                    }
-                    Some(Code::TopicAuthorizationFailed) => {
-                        return Err(KafkaError::Authorization { what: self.group.clone(), reason: format!("topic {} may not be described", topic.name()) });
-                    }
-                    // Being created or deleted: seen at the next look.
-                    Some(_) => {}
-                }
-            }
-            Ok(())
-        };
-        let names = self.topics.names();
+        let mut found = TopicSizes::new();
         if self.topics.has_patterns() {
-            add(&self.metadata(None, limit)?, &|topic| self.topics.matches(topic))?;
+            self.add_topics(&mut found, &self.metadata(None, limit)?, |topic| self.topics.matches(topic))?;
         }
+        let names = self.topics.names();
         for name in &names {
             let left = deadline.saturating_duration_since(Instant::now()).max(Duration::from_millis(100));
-            add(&self.metadata(Some(name), left)?, &|topic| topic == *name)?;
+            self.add_topics(&mut found, &self.metadata(Some(name), left)?, |topic| topic == *name)?;
         }
-        let missing: Vec<String> = names.iter().filter(|name| !found.contains_key(**name)).map(ToString::to_string).collect();
-        if missing.is_empty() { Ok(found) } else { Err(KafkaError::MissingTopic { topics: missing }) }
+        let missing = names.iter().filter(|name| !found.contains_key(**name)).map(ToString::to_string).collect();
+        Ok((found, missing))
+    }
+
+    fn add_topics(&self, found: &mut TopicSizes, metadata: &Metadata, wanted: impl Fn(&str) -> bool) -> Result<(), KafkaError> {
+        for topic in metadata.topics().iter().filter(|topic| wanted(topic.name())) {
+            match topic.error().map(Code::from) {
+                None if topic.partitions().is_empty() => {}
+                None => {
+                    found.insert(Arc::from(topic.name()), topic.partitions().len());
+                }
+                Some(Code::TopicAuthorizationFailed) => {
+                    return Err(KafkaError::Authorization { what: self.group.clone(), reason: format!("topic {} may not be described", topic.name()) });
+                }
+                // Being created or deleted: seen at the next look.
+                Some(_) => {}
+            }
+        }
+        Ok(())
     }
 
     /// What the group has committed in these partitions, their ends, and where their topics start by `kafka.start`.
@@ -149,7 +162,7 @@ impl Probe {
                     let timestamp = message.timestamp().to_millis().unwrap_or(-1);
                     if latest.as_ref().is_none_or(|(youngest, _)| timestamp >= *youngest) {
                         let mut builder = RecordsBuilder::new(Partition::new(message.topic(), message.partition()), Sequence::default());
-                        let headers = message.headers().into_iter().flat_map(|found| headers::of(found));
+                        let headers = message.headers().into_iter().flat_map(headers::of);
                         builder.push(message.offset(), timestamp, message.key(), message.payload(), headers);
                         latest = Some((timestamp, builder));
                     }
@@ -182,7 +195,10 @@ impl Probe {
 
     /// Takes the client's events, which else would gather.
     fn serve(&self) {
-        while self.consumer.poll(Duration::ZERO).is_some() {}
+        // An empty answer says only that the event was none of ours.
+        for _ in 0..EVENTS {
+            let _ = self.consumer.poll(Duration::ZERO);
+        }
     }
 }
 

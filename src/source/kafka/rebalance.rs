@@ -140,11 +140,16 @@ fn assign_anew(context: &Context, consumer: &BaseConsumer<Context>, partitions: 
             consumer.incremental_assign(&list)
         }
         Protocol::Eager => {
-            let intake = context.intake();
+            let mut intake = context.intake();
+            intake.disturb_all();
             let offset_of = |reading: &Reading| if reading.is_active() { Offset::Offset(reading.next) } else { Offset::End };
             let all = list_of(intake.readings.iter().map(|(partition, reading)| (partition, offset_of(reading))));
+            let is_full = intake.is_full;
+            let paused = intake.readings.iter().filter(|(_, reading)| is_full || !reading.is_active());
+            let paused = list_of(paused.map(|(partition, _)| (partition, Offset::Invalid)));
             drop(intake);
-            consumer.assign(&all)
+            consumer.assign(&all)?;
+            if paused.count() == 0 { Ok(()) } else { consumer.pause(&paused) }
         }
     }
 }

@@ -1,3 +1,9 @@
+mod cluster;
+mod groups;
+mod reading;
+mod real;
+mod worker;
+
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{KafkaConfig, StartPolicy};

@@ -1,0 +1,142 @@
+//! The arrows of the architecture, held by reading the sources. Needs no server.
+
+use std::{
+    collections::BTreeSet,
+    fs,
+    path::{Path, PathBuf},
+};
+
+use regex::Regex;
+
+/// A source file without its comments.
+struct Source {
+    /// From the root of the workspace, with `/`.
+    path: String,
+    code: String,
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every file below these directories, build output and version control aside.
+fn files(directories: &[&str]) -> Vec<PathBuf> {
+    let mut open: Vec<PathBuf> = directories.iter().map(|directory| root().join(directory)).collect();
+    let mut found = Vec::new();
+    while let Some(directory) = open.pop() {
+        for entry in fs::read_dir(&directory).into_iter().flatten() {
+            let path = entry.expect("a directory entry").path();
+            let name = path.file_name().unwrap_or_default();
+            if name == "target" || name == ".git" {
+                continue;
+            }
+            if path.is_dir() {
+                open.push(path);
+            } else {
+                found.push(path);
+            }
+        }
+    }
+    found.sort();
+    found
+}
+
+fn sources(directories: &[&str]) -> Vec<Source> {
+    let comment = Regex::new(r"(?m)(^|\s)//.*$").expect("an expression");
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a source file");
+        Source { path: relative(&path), code: comment.replace_all(&text, "").into_owned() }
+    };
+    files(directories).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")).map(read).collect()
+}
+
+fn relative(path: &Path) -> String {
+    path.strip_prefix(root()).unwrap_or(path).display().to_string()
+}
+
+/// Panics with every file of `sources` that names `what` and is not below one of `allowed`.
+#[track_caller]
+fn only_named_in(sources: &[Source], what: &str, allowed: &[&str]) {
+    let expression = Regex::new(what).expect("an expression");
+    let wrong: Vec<&str> = sources
+        .iter()
+        .filter(|source| expression.is_match(&source.code) && !allowed.iter().any(|place| source.path.starts_with(place)))
+        .map(|source| source.path.as_str())
+        .collect();
+    assert!(wrong.is_empty(), "`{what}` may only be named in {allowed:?}, and is in {wrong:?}");
+}
+
+#[test]
+fn clients_are_named_in_their_own_rooms_only() {
+    let product = sources(&["src", "sinks/src", "migrations/src"]);
+    assert!(product.len() > 20, "the sources are found");
+    // The demo makes the embedded cluster that it reads from.
+    only_named_in(&product, r"\brdkafka(_sys)?::", &["src/source/kafka", "src/dead_letter/", "src/cli/demo"]);
+    only_named_in(&product, r"\bsqlx::", &["sinks/src/", "migrations/src/"]);
+    only_named_in(&product, r"\bredis::", &["sinks/src/"]);
+}
+
+#[test]
+fn arrows_point_one_way() {
+    let source = sources(&["src/source"]);
+    only_named_in(&source, r"\bcrate::(engine|decode|cli|settings)\b", &[]);
+    let engine = sources(&["src/engine"]);
+    only_named_in(&engine, r"\bcrate::(cli|settings)\b", &[]);
+    only_named_in(&engine, r"\bsource::kafka\b", &[]);
+    let decoding = sources(&["src/decode", "src/route"]);
+    only_named_in(&decoding, r"\bcrate::(engine|cli|settings)\b", &[]);
+    only_named_in(&decoding, r"\bsource::kafka\b", &[]);
+    let sinks = sources(&["sinks/src"]);
+    only_named_in(&sinks, r"\b(super|crate)::sqlite\b", &["sinks/src/lib.rs", "sinks/src/open.rs", "sinks/src/sqlite"]);
+    only_named_in(&sinks, r"\b(super|crate)::postgres\b", &["sinks/src/lib.rs", "sinks/src/open.rs", "sinks/src/postgres"]);
+    let manifest = fs::read_to_string(root().join("sinks/Cargo.toml")).expect("the manifest");
+    assert!(!manifest.contains("rdkafka"), "the database half builds without Kafka's client");
+}
+
+#[test]
+fn text_becomes_a_statement_in_one_place() {
+    let product = sources(&["src", "sinks/src", "migrations/src"]);
+    let places: Vec<&str> = product.iter().flat_map(|source| source.code.matches("AssertSqlSafe(").map(|_| source.path.as_str())).collect();
+    assert!(places.len() <= 1, "one place builds statements of text, not {places:?}");
+    only_named_in(&product, r"\bQueryBuilder\b", &[]);
+}
+
+#[test]
+fn every_database_has_the_same_rooms() {
+    let names = |directory: &str| -> BTreeSet<String> {
+        files(&[directory]).iter().filter_map(|path| path.file_name()).map(|name| name.to_string_lossy().into_owned()).collect()
+    };
+    assert_eq!(names("sinks/src/postgres"), names("sinks/src/sqlite"), "a reader who knows one database finds the way in the other");
+}
+
+#[test]
+fn the_checker_shares_no_code_with_what_it_checks() {
+    only_named_in(&sources(&["tests/it"]), concat!(r"\bonce", r"sink(_sinks|_migrations)?::\w"), &[]);
+}
+
+#[test]
+fn nothing_is_left_for_later() {
+    let all = sources(&["src", "sinks", "migrations", "tests"]);
+    only_named_in(&all, concat!(r"#\[igno", r"re\b"), &[]);
+    only_named_in(&all, concat!(r"\b(to", r"do|unimpl", r"emented|dbg)!\("), &[]);
+}
+
+/// Files name no machine that they were written on.
+#[test]
+fn no_path_of_a_machine() {
+    let foreign = Regex::new(concat!(r"\.\./sha", r"red\b|/ro", r"ot/|/home/\w+/\.|/wo", r"rk/[a-z]")).expect("an expression");
+    let wrong: Vec<String> =
+        files(&[""]).into_iter().filter(|path| fs::read_to_string(path).is_ok_and(|text| foreign.is_match(&text))).map(|path| relative(&path)).collect();
+    assert!(wrong.is_empty(), "{wrong:?}");
+}
+
+#[test]
+fn every_dependency_has_its_reason() {
+    let documented = fs::read_to_string(root().join("docs/dependencies.md")).expect("the list of dependencies");
+    let manifest = fs::read_to_string(root().join("Cargo.toml")).expect("the manifest");
+    let table = manifest.split("[workspace.dependencies]").nth(1).and_then(|rest| rest.split("\n[").next()).expect("the table of dependencies");
+    let named: BTreeSet<&str> =
+        table.lines().filter(|line| !line.starts_with('#')).filter_map(|line| line.split_once(" = ")).map(|(name, _)| name.trim()).collect();
+    let reasons: BTreeSet<&str> = documented.lines().filter_map(|line| line.strip_prefix("| `")?.split_once('`')).map(|(name, _)| name).collect();
+    assert_eq!(named, reasons);
+}

@@ -1,0 +1,136 @@
+//! A database for one test, asked by plain SQL.
+
+use std::path::PathBuf;
+
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+
+use crate::{
+    servers::{fresh_directory, shared_postgres, unique},
+    topic::block_on,
+};
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    Sqlite,
+}
+
+#[derive(Clone, Debug)]
+pub enum Database {
+    Postgres { url: String },
+    Sqlite { path: PathBuf },
+}
+
+/// One row, every value as the database itself prints it.
+pub type TextRow = Vec<Option<String>>;
+
+impl Database {
+    pub fn create(kind: Kind, label: &str) -> Self {
+        match kind {
+            Kind::Postgres => Self::create_on(shared_postgres(), label),
+            Kind::Sqlite => {
+                let database = Self::Sqlite { path: fresh_directory(label).join("target.db") };
+                database.execute("PRAGMA journal_mode = WAL");
+                database
+            }
+        }
+    }
+
+    /// A database of its own on a PostgreSQL server, given by the superuser's URL.
+    pub fn create_on(superuser: &str, label: &str) -> Self {
+        let name = unique(label);
+        Self::Postgres { url: superuser.to_owned() }.execute(&format!("CREATE DATABASE {name}"));
+        let server = superuser.rsplit_once('/').expect("a URL with a database").0;
+        Self::Postgres { url: format!("{server}/{name}") }
+    }
+
+    pub const fn kind(&self) -> Kind {
+        match self {
+            Self::Postgres { .. } => Kind::Postgres,
+            Self::Sqlite { .. } => Kind::Sqlite,
+        }
+    }
+
+    pub fn url(&self) -> String {
+        match self {
+            Self::Postgres { url } => url.clone(),
+            Self::Sqlite { path } => format!("sqlite://{}", path.display()),
+        }
+    }
+
+    /// The same database as another user.
+    pub fn url_as(&self, user: &str, password: &str) -> String {
+        self.url().replacen("postgres://postgres@", &format!("postgres://{user}:{password}@"), 1)
+    }
+
+    /// The database's name on its server.
+    pub fn name(&self) -> String {
+        self.url().rsplit('/').next().unwrap_or_default().to_owned()
+    }
+
+    #[track_caller]
+    pub fn execute(&self, sql: &str) {
+        if let Err(error) = self.try_rows(sql) {
+            panic!("{sql}: {error}");
+        }
+    }
+
+    #[track_caller]
+    pub fn rows(&self, sql: &str) -> Vec<TextRow> {
+        match self.try_rows(sql) {
+            Ok(rows) => rows,
+            Err(error) => panic!("{sql}: {error}"),
+        }
+    }
+
+    /// The first value of the first row as a number.
+    #[track_caller]
+    pub fn number(&self, sql: &str) -> i64 {
+        let rows = self.rows(sql);
+        let value = rows.first().and_then(|row| row.first()).and_then(Clone::clone).unwrap_or_else(|| panic!("{sql}: no value"));
+        value.parse().unwrap_or_else(|_| panic!("{sql}: {value} is no number"))
+    }
+
+    pub fn count(&self, table: &str) -> i64 {
+        self.number(&format!("SELECT count(*) FROM {table}"))
+    }
+
+    pub fn try_rows(&self, sql: &str) -> Result<Vec<TextRow>, sqlx::Error> {
+        // Raw SQL comes back as text, whatever its type: what is compared is what the database prints.
+        block_on(async {
+            match self {
+                Self::Postgres { url } => {
+                    let mut connection = PgConnection::connect(url).await?;
+                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
+                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
+                    connection.close().await?;
+                    Ok(rows)
+                }
+                Self::Sqlite { path } => {
+                    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(crate::wait::seconds(60));
+                    let mut connection = SqliteConnection::connect_with(&options).await?;
+                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
+                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
+                    connection.close().await?;
+                    Ok(rows)
+                }
+            }
+        })
+    }
+}
+
+mod tests {
+    use super::*;
+    use crate::servers::Server;
+
+    #[test]
+    fn a_database_comes_back_with_its_rows() {
+        let mut server = Server::postgres();
+        let database = Database::create_on(server.get("url"), "comes_back");
+        database.execute("CREATE TABLE numbers (id bigint); INSERT INTO numbers VALUES (1), (NULL)");
+        server.stop();
+        assert!(database.try_rows("SELECT 1").is_err(), "it is down");
+        server.start();
+        assert_eq!(database.rows("SELECT id FROM numbers ORDER BY id"), [vec![Some("1".to_owned())], vec![None]]);
+    }
+}

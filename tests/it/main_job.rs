@@ -1,0 +1,151 @@
+//! The promise: two workers, one is killed again and again while it works, and every record has taken effect once.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    thread,
+    time::Duration,
+};
+
+use crate::{
+    checker::{applied, assert_orders, create_order_tables, order_routes},
+    database::{Database, Kind},
+    file::PipelineFile,
+    random::Random,
+    topic::{Orders, Topic},
+    wait::{pause, seconds, wait_until},
+    worker::Worker,
+};
+
+const PARTITIONS: i32 = 6;
+
+/// Records that come for as long as the test needs a backlog.
+pub struct Stream {
+    stop: Arc<AtomicBool>,
+    sent: Arc<AtomicU64>,
+    thread: Option<thread::JoinHandle<()>>,
+}
+
+impl Stream {
+    /// Some thousand records a second, acknowledged; the same ones for the same seed.
+    pub fn start(topic: &Topic, seed: u64) -> Self {
+        let (stop, sent) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+        let (stopping, counted, topic) = (stop.clone(), sent.clone(), topic.clone());
+        let thread = thread::spawn(move || {
+            let producer = topic.producer();
+            let mut orders = Orders::seeded(seed, 5_000);
+            while !stopping.load(Ordering::Relaxed) {
+                for order in orders.take(200) {
+                    producer.send(&order);
+                }
+                counted.fetch_add(200, Ordering::Relaxed);
+                pause(Duration::from_millis(50));
+            }
+            producer.flush();
+        });
+        Self { stop, sent, thread: Some(thread) }
+    }
+
+    pub fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    pub fn finish(mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+        self.thread.take().expect("started").join().expect("the producer ends well");
+    }
+}
+
+impl Drop for Stream {
+    fn drop(&mut self) {
+        self.stop.store(true, Ordering::Relaxed);
+    }
+}
+
+/// How the two workers are members of the group.
+#[derive(Clone, Copy)]
+enum Members {
+    /// The broker finds a dead one by its session.
+    Dynamic,
+    /// It comes back under its own name and has its partitions at once: more kills in less time.
+    Static,
+}
+
+fn main_job(kind: Kind, label: &str, kills: u32, members: Members) {
+    let topic = Topic::create(label, PARTITIONS);
+    let database = Database::create(kind, label);
+    create_order_tables(&database);
+    // Before the first worker has made its group there is something to do.
+    topic.send(&Orders::seeded(1, 5_000).take(20_000));
+    let stream = Stream::start(&topic, 2);
+
+    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
+    let start = |index: usize| match members {
+        Members::Dynamic => Worker::start(&file),
+        Members::Static => Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]),
+    };
+    let mut workers = [start(0), start(1)];
+    let mut random = Random::seeded(3);
+    for number in 1..=kills {
+        let victim = usize::from(random.below(2) == 1);
+        kill_at_work(&mut workers, victim, number);
+        assert!(applied(&database) < i64::try_from(stream.sent()).expect("a count") + 20_000, "kill {number} came when all was done");
+        workers[victim] = start(victim);
+    }
+
+    stream.finish();
+    let records = topic.read();
+    let expected = i64::try_from(records.len()).expect("a count");
+    wait_until(seconds(180), "every record is applied", || applied(&database) >= expected);
+    for worker in &mut workers {
+        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
+    }
+    assert_orders(&database, &records);
+    assert_eq!(topic.lag(&file.group()), Some(0), "the group's lag");
+}
+
+/// Kills a worker that is seen applying, at a moment when it holds records that are not applied yet.
+fn kill_at_work(workers: &mut [Worker; 2], victim: usize, number: u32) {
+    let mut before = None;
+    wait_until(seconds(90), &format!("worker {victim} works before kill {number}"), || {
+        for worker in workers.iter_mut() {
+            worker.assert_runs();
+        }
+        let applied = workers[victim].applied();
+        let holds = workers[victim].metric("oncesink_buffer_bytes", &[]).is_some_and(|bytes| bytes > 0.0);
+        let moved = before.is_some_and(|before| applied > before);
+        if moved && holds {
+            workers[victim].kill();
+            return true;
+        }
+        before = before.or(Some(applied));
+        false
+    });
+}
+
+#[test]
+fn main_job_on_postgres() {
+    main_job(Kind::Postgres, "main_job_postgres", 10, Members::Dynamic);
+}
+
+#[test]
+fn main_job_on_sqlite() {
+    main_job(Kind::Sqlite, "main_job_sqlite", 10, Members::Dynamic);
+}
+
+#[test]
+fn main_job_with_static_members_on_postgres() {
+    main_job(Kind::Postgres, "main_job_static", 10, Members::Static);
+}
+
+#[test]
+fn smoke_one_kill_on_postgres() {
+    main_job(Kind::Postgres, "smoke_postgres", 1, Members::Static);
+}
+
+#[test]
+fn smoke_one_kill_on_sqlite() {
+    main_job(Kind::Sqlite, "smoke_sqlite", 1, Members::Static);
+}

@@ -1,0 +1,138 @@
+//! Servers by the scripts in `tests/servers`: each lives as long as its standard input is open, so none outlives the tests.
+
+use std::{
+    collections::BTreeMap,
+    env, fs,
+    io::{BufRead, BufReader, Write},
+    path::{Path, PathBuf},
+    process::{Child, ChildStdin, ChildStdout, Command, Stdio},
+    sync::{
+        OnceLock,
+        atomic::{AtomicU32, Ordering},
+    },
+};
+
+/// A server of its own, for tests that stop it. The others use [`shared_kafka`] and [`shared_postgres`].
+#[derive(Debug)]
+pub struct Server {
+    commands: ChildStdin,
+    answers: BufReader<ChildStdout>,
+    ready: BTreeMap<String, String>,
+    // Dropped after `commands`: the script stops the server when its input ends, and is waited for.
+    script: Child,
+    directory: PathBuf,
+}
+
+impl Server {
+    pub fn kafka() -> Self {
+        Self::serve("kafka")
+    }
+
+    pub fn postgres() -> Self {
+        Self::serve("postgres")
+    }
+
+    fn serve(kind: &str) -> Self {
+        let directory = fresh_directory(kind);
+        let mut script = Command::new(scripts().join(kind))
+            .arg("serve")
+            .args([&directory, &certificates().to_path_buf()])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()
+            .expect("the server's script starts");
+        let commands = script.stdin.take().expect("its input is a pipe");
+        let answers = BufReader::new(script.stdout.take().expect("its output is a pipe"));
+        let mut server = Self { commands, answers, ready: BTreeMap::new(), script, directory };
+        server.read_ready();
+        server
+    }
+
+    /// What it said when it was ready: `plaintext`, `scram`, `sasl`, `url`, `port`, `pid`.
+    pub fn get(&self, name: &str) -> &str {
+        self.ready.get(name).unwrap_or_else(|| panic!("the server did not say its {name}: {:?}", self.ready))
+    }
+
+    /// Stopped in order; its clients are cut off.
+    pub fn stop(&mut self) {
+        assert_eq!(self.ask("stop"), "stopped");
+    }
+
+    /// The same data on the same ports again.
+    pub fn start(&mut self) {
+        writeln!(self.commands, "start").expect("the server's script reads");
+        self.read_ready();
+    }
+
+    fn ask(&mut self, command: &str) -> String {
+        writeln!(self.commands, "{command}").expect("the server's script reads");
+        self.answer()
+    }
+
+    fn answer(&mut self) -> String {
+        let mut line = String::new();
+        self.answers.read_line(&mut line).expect("the server's script answers");
+        line.trim().to_owned()
+    }
+
+    fn read_ready(&mut self) {
+        let answer = self.answer();
+        let facts = answer.strip_prefix("ready ").unwrap_or_else(|| panic!("the server did not start: {answer}; see {}", self.directory.display()));
+        self.ready = facts.split(' ').filter_map(|fact| fact.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.ask("stop");
+        let _ = self.script.kill();
+        let _ = self.script.wait();
+    }
+}
+
+/// The broker that most tests share; its plaintext address.
+pub fn shared_kafka() -> &'static str {
+    shared_kafka_at("plaintext")
+}
+
+pub fn shared_kafka_at(listener: &str) -> &'static str {
+    // Never dropped: its script stops it when this process ends and the pipe closes.
+    static KAFKA: OnceLock<Server> = OnceLock::new();
+    KAFKA.get_or_init(Server::kafka).get(listener)
+}
+
+/// The superuser's URL of the PostgreSQL that most tests share.
+pub fn shared_postgres() -> &'static str {
+    static POSTGRES: OnceLock<Server> = OnceLock::new();
+    POSTGRES.get_or_init(Server::postgres).get("url")
+}
+
+/// `ca.pem` signed what the servers show, `other-ca.pem` did not.
+pub fn certificates() -> &'static Path {
+    static MADE: OnceLock<PathBuf> = OnceLock::new();
+    MADE.get_or_init(|| {
+        let directory = fresh_directory("certificates");
+        let status = Command::new(scripts().join("certificates")).arg(&directory).status().expect("the script starts");
+        assert!(status.success(), "no certificates were made");
+        directory
+    })
+}
+
+/// A new directory below the one of this run. It is kept when a test fails.
+pub fn fresh_directory(label: &str) -> PathBuf {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let root = env::var_os("ONCESINK_TEST_DIR").map_or_else(env::temp_dir, PathBuf::from).join(format!("oncesink-it-{}", std::process::id()));
+    let directory = root.join(format!("{label}-{}", NUMBER.fetch_add(1, Ordering::Relaxed)));
+    fs::create_dir_all(&directory).expect("a directory for the test");
+    directory
+}
+
+/// A name that no other test and no other run uses.
+pub fn unique(label: &str) -> String {
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    format!("{label}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn scripts() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers")
+}

@@ -1,0 +1,65 @@
+# What the scripts beside this one share. Sourced, not run.
+
+servers="$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)"
+cache="${ONCESINK_TEST_CACHE:-${XDG_CACHE_HOME:-$HOME/.cache}/oncesink-tests}"
+
+say() { printf '%s\n' "$*" >&2; }
+die() { say "error: $*"; exit 1; }
+
+# A port that nobody holds, below the range that the kernel hands out for outgoing connections: a server that is
+# stopped and started again finds its port still free.
+free_port() {
+  perl -MIO::Socket::INET -e '
+    for (1 .. 1000) {
+      my $port = 12000 + int rand 20000;
+      my $socket = IO::Socket::INET->new(Listen => 1, LocalAddr => "127.0.0.1", LocalPort => $port) or next;
+      print "$port\n"; exit 0;
+    }
+    die "no free port\n";'
+}
+
+# Waits until a command succeeds: wait_until SECONDS COMMAND…
+wait_until() {
+  local deadline=$((SECONDS + $1)); shift
+  until "$@"; do
+    ((SECONDS < deadline)) || return 1
+    sleep 0.1
+  done
+}
+
+# Whether the process of a pid file runs, and is the one that belongs to this directory (a pid is given to others later).
+runs() {
+  local pid command
+  pid="$(head -n 1 "$1/pid" 2>/dev/null)" && [ -n "$pid" ] || return 1
+  command="$(tr "\\0" " " 2>/dev/null <"/proc/$pid/cmdline")" && [[ "$command" == *"$1"* ]]
+}
+gone() { ! runs "$1"; }
+
+# Ends the server of a directory by its pid: stop_pid DIR SIGNAL
+stop_pid() {
+  runs "$1" || { rm -f "$1/pid"; return 0; }
+  local pid; pid="$(head -n 1 "$1/pid")"
+  kill -CONT "$pid" 2>/dev/null
+  kill "-$2" "$pid" 2>/dev/null
+  wait_until 30 gone "$1" || kill -KILL "$pid" 2>/dev/null
+  wait_until 10 gone "$1"
+  rm -f "$1/pid"
+}
+
+# Serves for as long as somebody holds this script's standard input: `start`, `stop` and `kill` come as lines and are
+# answered by one line each; at the end of the input the server is stopped. So a test that is killed leaves none behind.
+serve() {
+  trap 'server_stop >&2; exit 130' INT TERM HUP
+  server_start >&2 || { printf 'failed see %s\n' "$directory"; exit 1; }
+  server_ready
+  local command
+  while read -r command; do
+    case "$command" in
+      start) if server_start >&2; then server_ready; else printf 'failed see %s\n' "$directory"; fi ;;
+      stop) server_stop >&2; printf 'stopped\n' ;;
+      kill) stop_pid "$directory" KILL >&2; printf 'stopped\n' ;;
+      *) printf 'failed unknown command\n' ;;
+    esac
+  done
+  server_stop >&2
+}
