@@ -31,7 +31,7 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
     FROM pg_catalog.pg_attribute a JOIN base b ON b.attnum = a.attnum JOIN pg_catalog.pg_type t ON t.oid = b.type \
     WHERE a.attrelid = $1::int8::oid AND t.typtype <> 'd' ORDER BY a.attnum";
 
-const KEYS: &str = "SELECT c.relname::text, i.indisprimary, i.indkey::int2[], i.indnkeyatts::int4, \
+const KEYS: &str = "SELECT c.relname::text, i.indisprimary, pg_catalog.string_to_array(i.indkey::text, ' ')::int2[], i.indnkeyatts::int4, \
            i.indpred IS NOT NULL, i.indexprs IS NOT NULL, i.indimmediate, i.indisvalid \
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
     WHERE i.indrelid = $1::int8::oid AND i.indisunique ORDER BY i.indisprimary DESC, c.relname COLLATE \"C\"";

@@ -1,0 +1,194 @@
+//! What the transaction of a batch promises, the same on every database.
+
+use oncesink_sinks::{
+    checkpoint::Checkpoint,
+    fault::FaultClass,
+    fence::Standing,
+    model::{Epoch, NextOffset, Operation, WriteMode},
+    sink::ApplyError,
+};
+
+use crate::{
+    on_both,
+    world::{V, World, partition, t},
+};
+
+on_both!(
+    an_old_claim_is_fenced,
+    append_writes_each_record,
+    upsert_ends_as_row_by_row,
+    an_older_version_is_stale,
+    deletes_remove_rows,
+    an_absent_column_keeps_its_value,
+    a_new_row_needs_its_required_columns,
+    update_never_creates_a_row,
+    a_row_of_a_key_alone_is_inserted_once,
+    rows_without_any_column_take_defaults,
+    many_rows_and_shapes,
+    writers_take_turns,
+    a_lost_reply_is_judged_by_the_row,
+);
+
+async fn an_old_claim_is_fenced(world: World) {
+    world.run("CREATE TABLE journal (id BIGINT)").await;
+    let mut old = world.worker("journal", WriteMode::Append, None).await;
+    old.write(vec![vec![V::I(1)], vec![V::I(2)]]).await;
+    let mut new = world.worker("journal", WriteMode::Append, None).await;
+    let (first, second) = (old.claimed.clone().unwrap(), new.claimed.clone().unwrap());
+    assert_eq!(second.claim.epoch, Epoch(first.claim.epoch.0 + 1));
+    assert_ne!(second.claim.id, first.claim.id);
+    assert_eq!((second.next, second.durable), (NextOffset::new(2), NextOffset::new(2)));
+    assert_eq!(second.last.unwrap().offset, 1);
+
+    let fenced = old.apply(&[(Operation::Write, vec![V::I(3)])]).await;
+    assert_eq!(fenced, Err(ApplyError::Fenced(vec![(partition(), Standing::Taken)])));
+    new.write(vec![vec![V::I(3)]]).await;
+    assert_eq!(world.rows(&["id"], "FROM journal ORDER BY id").await, ["1", "2", "3"]);
+
+    let rows = new.sink.read(crate::world::PIPELINE).await.unwrap();
+    assert_eq!(rows.len(), 2, "the first claim of a topic makes a row for each of its partitions");
+    assert_eq!((rows[0].next_offset, rows[0].claim.epoch), (NextOffset::new(3), Epoch(2)));
+    assert_eq!((rows[1].next_offset, rows[1].claim.epoch, &*rows[1].partition.topic), (NextOffset::new(7), Epoch(0), "orders"));
+}
+
+async fn append_writes_each_record(world: World) {
+    world.run("CREATE TABLE journal (id BIGINT PRIMARY KEY, note VARCHAR(20))").await;
+    let mut worker = world.worker("journal", WriteMode::Append, None).await;
+    worker.write((0..1000).map(|id| vec![V::I(id), t("a")]).collect()).await;
+    let fault = worker.fails(vec![vec![V::I(2000), t("a")], vec![V::I(3), t("b")]]).await;
+    assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, "unique"));
+    assert_eq!(world.rows(&["count(*)", "min(id)", "max(id)"], "FROM journal").await, ["1000|0|999"], "a batch applies together or not at all");
+}
+
+async fn upsert_ends_as_row_by_row(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), n BIGINT)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    assert_eq!(worker.write(vec![vec![V::I(2), t("a"), V::I(1)], vec![V::I(1), t("b"), V::I(2)], vec![V::I(2), t("c"), V::N]]).await, 0);
+    assert_eq!(worker.write(vec![vec![V::I(1), t("d"), V::I(4)], vec![V::I(3), t("e"), V::I(5)]]).await, 0);
+    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|d|4", "2|c|-", "3|e|5"]);
+}
+
+async fn an_older_version_is_stale(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
+    let row = |note: &str, version: V| vec![V::I(1), t(note), version];
+    assert_eq!(worker.write(vec![row("null", V::N)]).await, 0, "NULL where there is nothing");
+    assert_eq!(worker.write(vec![row("null again", V::N)]).await, 0, "NULL against NULL");
+    assert_eq!(worker.write(vec![row("five", V::I(5))]).await, 0);
+    assert_eq!(worker.write(vec![row("null", V::N)]).await, 1, "NULL never wins over a value");
+    assert_eq!(worker.write(vec![row("four", V::I(4))]).await, 1);
+    assert_eq!(world.rows(&["note", "v"], "FROM orders").await, ["five|5"]);
+    assert_eq!(worker.write(vec![row("five again", V::I(5))]).await, 0, "of equal versions the later wins");
+    assert_eq!(world.rows(&["note", "v"], "FROM orders").await, ["five again|5"]);
+    assert_eq!(worker.write(vec![row("six", V::I(6)), row("five", V::I(5)), vec![V::I(2), t("new"), V::I(1)]]).await, 1, "within a batch too");
+    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|six|6", "2|new|1"]);
+}
+
+async fn deletes_remove_rows(world: World) {
+    world.run("CREATE TABLE orders (a BIGINT, b VARCHAR(9), n BIGINT, PRIMARY KEY (a, b))").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    worker.write((0..700).map(|id| vec![V::I(id), t("x"), V::I(1)]).collect()).await;
+    let mut rows: Vec<(Operation, Vec<V>)> = (10..700).map(|id| (Operation::Delete, vec![V::I(id), t("x"), V::A])).collect();
+    rows.push((Operation::Delete, vec![V::I(3), t("y"), V::A]));
+    rows.push((Operation::Delete, vec![V::I(4), t("x"), V::A]));
+    rows.push((Operation::Write, vec![V::I(4), t("x"), V::I(2)]));
+    rows.push((Operation::Write, vec![V::I(5), t("x"), V::I(2)]));
+    rows.push((Operation::Delete, vec![V::I(5), t("x"), V::A]));
+    assert_eq!(worker.apply(&rows).await.unwrap().stale, [0]);
+    assert_eq!(world.rows(&["a", "n"], "FROM orders ORDER BY a").await, ["0|1", "1|1", "2|1", "3|1", "4|2", "6|1", "7|1", "8|1", "9|1"]);
+}
+
+async fn an_absent_column_keeps_its_value(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20) DEFAULT 'none', n BIGINT)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    worker.write(vec![vec![V::I(1), t("a"), V::I(1)], vec![V::I(2), V::A, V::I(2)]]).await;
+    worker.write(vec![vec![V::I(1), V::A, V::I(3)], vec![V::I(2), t("b"), V::A], vec![V::I(3), V::N, V::A]]).await;
+    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|a|3", "2|b|2", "3|-|-"]);
+}
+
+async fn a_new_row_needs_its_required_columns(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), n BIGINT NOT NULL, v BIGINT)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
+    worker.write(vec![vec![V::I(1), t("a"), V::I(1), V::I(5)], vec![V::I(2), t("b"), V::I(2), V::I(5)]]).await;
+    assert_eq!(worker.write(vec![vec![V::I(1), t("c"), V::A, V::I(6)], vec![V::I(2), t("d"), V::A, V::I(4)]]).await, 1);
+    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|c|1", "2|b|2"]);
+    let fault = worker.fails(vec![vec![V::I(1), t("e"), V::A, V::I(7)], vec![V::I(3), t("f"), V::A, V::I(7)]]).await;
+    assert_eq!((fault.class, &*fault.reason, fault.column.as_deref()), (FaultClass::Poison, "required-column-absent", Some("n")), "{fault}");
+    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|c|1", "2|b|2"]);
+}
+
+async fn update_never_creates_a_row(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), v BIGINT); INSERT INTO orders VALUES (1, 'a', 5), (2, 'b', NULL)").await;
+    let mut worker = world.worker("orders", WriteMode::Update, Some("v")).await;
+    let rows = vec![vec![V::I(1), t("old"), V::I(4)], vec![V::I(2), t("new"), V::I(4)], vec![V::I(3), t("none"), V::I(9)]];
+    assert_eq!(worker.write(rows).await, 1, "a row that is not there is not stale");
+    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|a|5", "2|new|4"]);
+    let mut worker = world.worker("orders", WriteMode::Update, None).await;
+    worker.write(vec![vec![V::I(1), t("any"), V::I(1)], vec![V::I(3), t("none"), V::I(9)]]).await;
+    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|any|1", "2|new|4"]);
+}
+
+async fn a_row_of_a_key_alone_is_inserted_once(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20) DEFAULT 'none')").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    worker.write(vec![vec![V::I(1), t("a")]]).await;
+    worker.write(vec![vec![V::I(1), V::A], vec![V::I(2), V::A]]).await;
+    assert_eq!(world.rows(&["id", "note"], "FROM orders ORDER BY id").await, ["1|a", "2|none"]);
+}
+
+async fn rows_without_any_column_take_defaults(world: World) {
+    world.run("CREATE TABLE journal (note VARCHAR(20) DEFAULT 'none')").await;
+    let mut worker = world.worker("journal", WriteMode::Append, None).await;
+    worker.write(vec![vec![V::A], vec![t("a")], vec![V::A]]).await;
+    assert_eq!(world.rows(&["note"], "FROM journal ORDER BY note").await, ["a", "none", "none"]);
+}
+
+async fn many_rows_and_shapes(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, a VARCHAR(20), b BIGINT, c DOUBLE PRECISION)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    let shaped = |id: i64, value: i64| {
+        let present = |bit: i64, cell: V| if id & bit == 0 { cell } else { V::A };
+        vec![V::I(id), present(1, t(&value.to_string())), present(2, V::I(value)), present(4, V::F(0.5))]
+    };
+    worker.write((0..5000).map(|id| shaped(id, 1)).collect()).await;
+    worker.write((0..5000).rev().map(|id| shaped(id, 2)).collect()).await;
+    assert_eq!(
+        world.rows(&["count(*)", "sum(b)", "count(a)", "sum(c)"], "FROM orders").await[0].split('|').take(3).collect::<Vec<_>>(),
+        ["5000", "5000", "2500"]
+    );
+    assert_eq!(world.rows(&["count(*)"], "FROM orders WHERE c = 0.5 AND a = '2'").await, ["1250"]);
+}
+
+async fn writers_take_turns(world: World) {
+    world.run("CREATE TABLE journal (id BIGINT)").await;
+    let mut workers = Vec::new();
+    for _ in 0..4 {
+        let mut worker = world.worker("journal", WriteMode::Append, None).await;
+        workers.push(tokio::spawn(async move {
+            let mut applied = 0;
+            while applied < 10 {
+                match worker.apply(&[(Operation::Write, vec![V::I(worker.next.get())])]).await {
+                    Ok(_) => applied += 1,
+                    Err(ApplyError::Fenced(_)) => worker.claim().await,
+                    Err(error) => panic!("{error:?}"),
+                }
+            }
+        }));
+    }
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(world.rows(&["count(*)", "count(DISTINCT id)", "min(id)", "max(id)"], "FROM journal").await, ["40|40|0|39"], "spans tile the log");
+}
+
+async fn a_lost_reply_is_judged_by_the_row(world: World) {
+    world.run("CREATE TABLE journal (id BIGINT)").await;
+    let mut worker = world.worker("journal", WriteMode::Append, None).await;
+    let batch = worker.batch(&[(Operation::Write, vec![V::I(1)])]);
+    let before = worker.sink.outcome(&batch).await.unwrap();
+    assert_eq!((before[0].standing.clone(), before[0].same_batch), (Standing::Mine, false));
+    worker.writer.apply(&batch).await.unwrap();
+    let after = worker.sink.outcome(&batch).await.unwrap();
+    assert_eq!((after[0].standing.clone(), after[0].same_batch), (Standing::Applied, true));
+    assert_eq!(worker.writer.apply(&batch).await, Err(ApplyError::Fenced(vec![(partition(), Standing::Applied)])));
+}

@@ -1,0 +1,254 @@
+//! A fresh database for one test, and rows to put into it.
+
+use std::{path::PathBuf, sync::Arc};
+
+use oncesink_sinks::{
+    checkpoint::{Checkpoint, ClaimRequest, Claimed, Committed, Wanted},
+    model::{
+        Batch, BatchId, Content, Delivery, Fate, Generated, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Span, TableName, Target,
+        Values, WriteMode,
+    },
+    open::{DatabaseOptions, open},
+    session::Database,
+    sink::{Applied, ApplyError, Sink, Writer},
+    transaction::Transactional,
+};
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+
+pub const PIPELINE: &str = "shop";
+
+/// One database of its own.
+#[derive(Clone)]
+pub struct World {
+    pub url: String,
+    pub database: Arc<dyn Database>,
+}
+
+impl World {
+    pub fn is_postgres(&self) -> bool {
+        self.url.starts_with("postgres")
+    }
+
+    /// Runs statements as the database's owner, beside oncesink.
+    pub async fn run(&self, sql: &str) {
+        if self.is_postgres() {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
+        }
+    }
+
+    /// One text for each row of a query with one column of text.
+    pub async fn texts(&self, sql: &str) -> Vec<Option<String>> {
+        if self.is_postgres() {
+            let mut connection = PgConnection::connect(&self.url).await.unwrap();
+            sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
+        } else {
+            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
+            sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
+        }
+    }
+
+    /// The rows of a query as `a|b|c`, NULL as `-`.
+    pub async fn rows(&self, columns: &[&str], rest: &str) -> Vec<String> {
+        let columns: Vec<String> = columns.iter().map(|column| format!("coalesce(cast({column} as text), '-')")).collect();
+        let texts = self.texts(&format!("SELECT {} {rest}", columns.join(" || '|' || "))).await;
+        texts.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// The bookkeeping tables as they are named here.
+    pub fn bookkeeping(&self, table: &str) -> String {
+        if self.is_postgres() { format!("oncesink.{table}") } else { table.to_owned() }
+    }
+
+    pub async fn worker(&self, table: &str, write: WriteMode, version: Option<&str>) -> Worker {
+        self.database.migrate().await.unwrap();
+        let id = self.database.database_id().await.unwrap();
+        let sink = Arc::new(Transactional::new(self.database.clone(), id, rand::random()));
+        let target = target(self, table, write, version).await;
+        let writer = sink.writer();
+        let mut worker = Worker { sink, writer, target, claimed: None, next: NextOffset::ZERO };
+        worker.claim().await;
+        worker
+    }
+}
+
+pub async fn target(world: &World, table: &str, write: WriteMode, version: Option<&str>) -> Arc<Target> {
+    let table = Arc::new(world.database.describe(&TableName::parse(table)).await.unwrap());
+    let columns: Vec<usize> = (0..table.columns.len()).filter(|index| table.columns[*index].generated != Generated::Always).collect();
+    let position = |index: usize| columns.iter().position(|column| *column == index).unwrap();
+    let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
+    let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
+    Arc::new(Target { route: "route".into(), columns, key, version, write, table: table.clone() })
+}
+
+/// One worker that holds partition `orders:0`.
+pub struct Worker {
+    pub sink: Arc<Transactional>,
+    pub writer: Box<dyn Writer>,
+    pub target: Arc<Target>,
+    pub claimed: Option<Claimed>,
+    pub next: NextOffset,
+}
+
+pub fn partition() -> Partition {
+    Partition::new("orders", 0)
+}
+
+pub fn request() -> ClaimRequest {
+    let wanted = Wanted {
+        partition: partition(),
+        delivery: Delivery::ExactlyOnce,
+        committed: Committed::Nothing,
+        start: Some(NextOffset::ZERO),
+        beginning: Some(NextOffset::ZERO),
+    };
+    ClaimRequest {
+        pipeline: PIPELINE.into(),
+        cluster: "cluster".into(),
+        group: "group".into(),
+        owner: "host/1".into(),
+        adopts_commits: false,
+        wanted: vec![wanted],
+        siblings: vec![(Partition::new("orders", 1), NextOffset::new(7))],
+    }
+}
+
+impl Worker {
+    pub async fn claim(&mut self) {
+        let answers = self.sink.claim(&request()).await.unwrap();
+        let claimed = answers.into_iter().next().unwrap().result.unwrap();
+        self.next = claimed.next;
+        self.claimed = Some(claimed);
+    }
+
+    /// A batch of one record a row, from where the worker stands.
+    pub fn batch(&self, rows: &[(Operation, Vec<V>)]) -> Batch {
+        let mut content = Rows::new(self.target.clone());
+        let mut records = Vec::new();
+        for (number, (operation, cells)) in rows.iter().enumerate() {
+            for (column, cell) in content.columns.iter_mut().zip(cells) {
+                match (cell, &mut column.values) {
+                    (V::A, values) => {
+                        values.push_nothing();
+                        column.presence.push(Presence::Absent);
+                        continue;
+                    }
+                    (V::N, values) => {
+                        values.push_nothing();
+                        column.presence.push(Presence::Null);
+                        continue;
+                    }
+                    (V::B(value), Values::Bool(values)) => values.push(*value),
+                    (V::I(value), Values::Int(values)) => values.push(*value),
+                    (V::F(value), Values::Float(values)) => values.push(*value),
+                    (V::T(value), Values::Text(values)) => values.push(value.as_bytes()),
+                    (V::Y(value), Values::Bytes(values)) => values.push(value),
+                    (V::U(value), Values::Uuid(values)) => values.push(*value),
+                    (cell, values) => panic!("{cell:?} is not for {values:?}"),
+                }
+                column.presence.push(Presence::Value);
+            }
+            content.finish_row(u32::try_from(number).unwrap(), *operation);
+            let offset = self.next.get() + i64::try_from(number).unwrap();
+            records.push(RecordMark { offset, timestamp: 5, hash: 6, partition: 0, fate: Fate::Rows });
+        }
+        let to = NextOffset::new(self.next.get() + i64::try_from(rows.len()).unwrap());
+        let last = Some(LastRecord { offset: to.get() - 1, timestamp: 5, hash: 6 });
+        Batch {
+            id: BatchId(rand::random()),
+            pipeline: PIPELINE.into(),
+            delivery: Delivery::ExactlyOnce,
+            spans: vec![Span { partition: partition(), claim: self.claimed.as_ref().unwrap().claim, from: self.next, to, last }],
+            content: Arc::new(Content { partitions: vec![partition()], records, rows: vec![content] }),
+        }
+    }
+
+    pub async fn apply(&mut self, rows: &[(Operation, Vec<V>)]) -> Result<Applied, ApplyError> {
+        let batch = self.batch(rows);
+        let applied = self.writer.apply(&batch).await;
+        if applied.is_ok() {
+            self.next = batch.spans[0].to;
+        }
+        applied
+    }
+
+    /// Writes rows, and returns how many of them were stale.
+    pub async fn write(&mut self, rows: Vec<Vec<V>>) -> u64 {
+        let rows: Vec<(Operation, Vec<V>)> = rows.into_iter().map(|row| (Operation::Write, row)).collect();
+        self.apply(&rows).await.unwrap().stale[0]
+    }
+
+    /// Writes rows, which must fail.
+    pub async fn fails(&mut self, rows: Vec<Vec<V>>) -> oncesink_sinks::fault::Fault {
+        let rows: Vec<(Operation, Vec<V>)> = rows.into_iter().map(|row| (Operation::Write, row)).collect();
+        match self.apply(&rows).await {
+            Err(ApplyError::Failed(fault)) => fault,
+            other => panic!("expected a failure: {other:?}"),
+        }
+    }
+}
+
+/// One cell.
+#[derive(Clone, Debug)]
+pub enum V {
+    A,
+    N,
+    B(bool),
+    I(i64),
+    F(f64),
+    T(String),
+    Y(Vec<u8>),
+    U([u8; 16]),
+}
+
+pub fn t(text: &str) -> V {
+    V::T(text.to_owned())
+}
+
+pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
+    let server = std::env::var("ONCESINK_TEST_POSTGRES").expect("ONCESINK_TEST_POSTGRES must be the URL of a PostgreSQL superuser");
+    let name = format!("oncesink_test_{:016x}", rand::random::<u64>());
+    let mut admin = PgConnection::connect(&server).await.expect("ONCESINK_TEST_POSTGRES cannot be reached");
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+    let (start, query) = server.split_once('?').map_or((server.as_str(), String::new()), |(start, query)| (start, format!("?{query}")));
+    let authority = start.find("//").map_or(0, |index| index + 2);
+    let root = start[authority..].find('/').map_or(start, |slash| &start[..authority + slash]);
+    let url = format!("{root}/{name}{query}");
+    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
+    // In a task of its own, so that the database is dropped after a panic too.
+    let result = tokio::spawn(test(world)).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&mut admin).await.unwrap();
+    if let Err(error) = result {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
+    let directory: PathBuf = std::env::temp_dir().join(format!("oncesink-test-{:016x}", rand::random::<u64>()));
+    std::fs::create_dir(&directory).unwrap();
+    let url = format!("sqlite://{}?mode=rwc", directory.join("shop.db").display());
+    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
+    let result = tokio::spawn(test(world)).await;
+    std::fs::remove_dir_all(&directory).unwrap();
+    if let Err(error) = result {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
+/// Runs each test on each of the databases.
+#[macro_export]
+macro_rules! on_both {
+    ($($test:ident),+ $(,)?) => {
+        mod on_postgres {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { $crate::world::on_postgres(super::$test).await; })+
+        }
+        mod on_sqlite {
+            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $test() { $crate::world::on_sqlite(super::$test).await; })+
+        }
+    };
+}
