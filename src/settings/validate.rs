@@ -94,7 +94,9 @@ pub(super) fn pipeline(file: &FilePath, written: Written, overrides: &[Override]
     if findings.is_empty() {
         let Some(mut pipeline) = built else {
             // Never in silence: whoever runs what was loaded would leave this pipeline out.
-            problems.push(Problem::new("the settings are not complete", Place::Named(text.name.to_string())));
+            if !origins.any_broken() {
+                problems.push(Problem::new("the settings are not complete", Place::Named(text.name.to_string())));
+            }
             return None;
         };
         show::complete(&mut merged, &pipeline, &mut origins);
