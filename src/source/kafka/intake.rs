@@ -126,9 +126,9 @@ impl Intake {
         self.given_up.retain(|one| one != partition);
     }
 
-    /// Everything that is fetched while there is room.
-    pub(super) fn active(&self) -> Vec<Partition> {
-        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, _)| partition.clone()).collect()
+    /// Everything that is fetched while there is room, and where it is.
+    pub(super) fn active(&self) -> Vec<(Partition, i64)> {
+        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, reading)| (partition.clone(), reading.next)).collect()
     }
 
     /// A pause or its end: positions that were reported before say nothing any more.
