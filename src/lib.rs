@@ -11,8 +11,10 @@
     )
 )]
 
+pub mod cli;
 pub mod decode;
 pub mod engine;
+pub mod guarantee;
 pub mod route;
 pub mod settings;
 pub mod source;

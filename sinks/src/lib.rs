@@ -31,6 +31,7 @@ pub mod fault;
 pub mod fence;
 pub mod model;
 pub mod open;
+pub mod plain_sql;
 pub mod planted;
 pub mod postgres;
 pub mod session;

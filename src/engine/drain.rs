@@ -113,6 +113,8 @@ impl Engine {
     }
 
     fn close_source(&mut self) {
+        self.commit();
+        self.publish();
         self.phase = Phase::Closing;
         self.source.close();
     }

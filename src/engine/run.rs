@@ -216,7 +216,7 @@ impl Engine {
         self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
     }
 
-    fn commit(&mut self) {
+    pub fn commit(&mut self) {
         let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_write()).map(|(partition, _)| partition.clone()).collect();
         let commits: Vec<Commit> = partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
         if !commits.is_empty() {
@@ -311,7 +311,10 @@ impl Engine {
 
     pub fn publish(&mut self) {
         self.publish_at = Instant::now() + REPORT_EVERY;
-        self.report.partitions = self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())).collect();
+        // The source gives everything back while it closes; where each partition stood at the end is what people ask for.
+        if self.phase != Phase::Closing {
+            self.report.partitions = self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())).collect();
+        }
         self.report.buffer_bytes = self.buffer.bytes();
         self.report.stopping = self.phase != Phase::Running;
         self.gauge();

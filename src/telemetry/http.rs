@@ -52,7 +52,7 @@ pub struct Server {
 impl Server {
     /// # Errors
     /// The operating system's, if the address is taken or not ours.
-    pub async fn bind(address: &str) -> io::Result<Self> {
+    pub async fn bind(address: SocketAddr) -> io::Result<Self> {
         Ok(Self { listener: TcpListener::bind(address).await? })
     }
 

@@ -1,0 +1,81 @@
+//! What `run` says at its end.
+
+use std::{fmt::Write as _, time::Duration};
+
+use crate::{
+    cli::{exit::Exit, output},
+    engine::{Ended, PartitionReport, PartitionState},
+};
+
+/// One pipeline's run, as people read it: how long, what became of its records, and where each partition stands.
+pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
+    let report = &ended.report;
+    let seconds = took.as_secs_f64().max(0.001);
+    let read = report.totals.records_read;
+    let mut text = format!(
+        "{pipeline}    {}, {} records, mean {}/s\n",
+        output::duration(took.as_secs()),
+        output::count(read),
+        output::count((read as f64 / seconds).round() as u64)
+    );
+    let routes = report.routes.iter().map(|(route, counts)| {
+        let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped()];
+        std::iter::once(route.to_string()).chain(numbers.map(output::count)).collect()
+    });
+    indent(&mut text, &output::table(&["ROUTE", "APPLIED", "DEDUPLICATED", "FILTERED", "STALE", "SKIPPED"], routes.collect()));
+    let totals = &report.totals;
+    let _ = writeln!(
+        text,
+        "  redelivered and stopped {}; rebalances {}; retries {} ({:.1}s)",
+        output::count(totals.redelivered),
+        totals.rebalances,
+        totals.retries.values().sum::<u64>(),
+        totals.retry_time.as_secs_f64()
+    );
+    if !report.partitions.is_empty() {
+        let rows = report.partitions.iter().map(|(partition, report)| {
+            let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| output::count(number.unsigned_abs()));
+            vec![
+                partition.to_string(),
+                number(Some(report.checkpoint.get())),
+                number(report.committed.map(|next| next.get())),
+                number(report.lag()),
+                state(report),
+            ]
+        });
+        indent(&mut text, &output::table(&["PARTITION", "CHECKPOINT", "COMMITTED", "LAG", "STATE"], rows.collect()));
+    }
+    text
+}
+
+/// How a run ends, and the line that says why.
+pub fn verdict(pipeline: &str, file: &str, ended: &Ended) -> (Exit, String) {
+    let halted: Vec<String> = ended.report.partitions.iter().filter(|(_, report)| report.is_halted()).map(|(partition, _)| partition.to_string()).collect();
+    if let Some(reason) = &ended.gave_up {
+        return (Exit::Unreachable, format!("{pipeline}: gave up: {reason}"));
+    }
+    if let Some(reason) = &ended.failed {
+        return (Exit::Failed, format!("{pipeline}: {reason}"));
+    }
+    if !halted.is_empty() {
+        let is = if halted.len() == 1 { "is" } else { "are" };
+        return (Exit::Failed, format!("{pipeline}: {} {is} halted; see: oncesink status {file}", halted.join(", ")));
+    }
+    if ended.drain_cut {
+        return (Exit::Failed, format!("{pipeline}: shutdown_timeout passed before all in flight had settled; nothing is lost, it is read again"));
+    }
+    (Exit::Done, format!("{pipeline}: every partition is at its checkpoint"))
+}
+
+fn state(report: &PartitionReport) -> String {
+    match &report.state {
+        PartitionState::Halted(halt) => format!("HALTED {} at {}, {}", halt.reason, halt.offset, output::duration(halt.since.elapsed().as_secs())),
+        _ => "ok".to_owned(),
+    }
+}
+
+fn indent(text: &mut String, lines: &str) {
+    for line in lines.lines() {
+        let _ = writeln!(text, "  {line}");
+    }
+}

@@ -1,0 +1,121 @@
+//! What a topic's delivery and a route's write mode give together: the effective guarantee, with its reasons. docs/guarantees.md carries the same table.
+
+use oncesink_sinks::model::{Delivery, WriteMode};
+
+/// What of a route decides what it guarantees.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Facts {
+    pub delivery: Delivery,
+    pub write: WriteMode,
+    /// The route names a version column: the newer row wins.
+    pub version: bool,
+}
+
+/// What holds for a table, whatever crashes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Effect {
+    /// Each record takes effect once.
+    Once,
+    /// The table ends as if each record had taken effect once; on the way a row may go back to an older state for a moment.
+    CorrectInTheEnd,
+    /// A crash or a rebalance can leave rows twice.
+    RepeatsRemain,
+}
+
+/// The effective guarantee of a route.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Guarantee {
+    pub effect: Effect,
+    pub because: &'static str,
+    /// What no setting of this route stops, or what makes it harmless.
+    pub remains: Vec<Remains>,
+}
+
+/// Something that the world can do and the route does not stop.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Remains {
+    pub what: &'static str,
+    pub consequence: &'static str,
+    pub harmless: bool,
+}
+
+impl Effect {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Once => "each record takes effect once",
+            Self::CorrectInTheEnd => "the right rows in the end",
+            Self::RepeatsRemain => "repeats remain",
+        }
+    }
+}
+
+/// Decides what a route gives.
+#[must_use]
+pub fn effective(facts: Facts) -> Guarantee {
+    let Facts { delivery, write, version } = facts;
+    let (effect, because) = match (delivery, write, version) {
+        (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
+        (Delivery::AtLeastOnce, WriteMode::Append, _) => (Effect::RepeatsRemain, "a crash repeats the batch in flight, and append keeps every row"),
+        (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, true) => {
+            (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; a row is only ever replaced by one with the same or a higher version")
+        }
+        (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, false) => {
+            (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; its rows go back to older states until the repeat has ended")
+        }
+    };
+    Guarantee { effect, because, remains: remains(write, version) }
+}
+
+/// What comes from the producer reaches the topic as new records: no checkpoint can know them.
+fn remains(write: WriteMode, version: bool) -> Vec<Remains> {
+    const TWICE: &str = "an event sent twice by its producer";
+    const LATE: &str = "an older event sent after a newer one";
+    match (write, version) {
+        (WriteMode::Append, _) => vec![Remains { what: TWICE, consequence: "becomes two rows: append looks at no key", harmless: false }],
+        (_, true) => vec![
+            Remains { what: TWICE, consequence: "writes the same row again", harmless: true },
+            Remains { what: LATE, consequence: "is left out: its version is lower", harmless: true },
+        ],
+        (_, false) => vec![
+            Remains { what: TWICE, consequence: "writes the same row again", harmless: true },
+            Remains { what: LATE, consequence: "overwrites the newer one: name a `version` column", harmless: false },
+        ],
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn all() -> impl Iterator<Item = Facts> {
+        [Delivery::AtLeastOnce, Delivery::ExactlyOnce].into_iter().flat_map(|delivery| {
+            [WriteMode::Append, WriteMode::Upsert, WriteMode::Update]
+                .into_iter()
+                .flat_map(move |write| [false, true].map(|version| Facts { delivery, write, version }))
+        })
+    }
+
+    #[test]
+    fn only_exactly_once_promises_each_record_once() {
+        for facts in all() {
+            assert_eq!(effective(facts).effect == Effect::Once, facts.delivery == Delivery::ExactlyOnce, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn append_under_at_least_once_is_said_to_keep_repeats() {
+        for facts in all() {
+            let repeats = facts.delivery == Delivery::AtLeastOnce && facts.write == WriteMode::Append;
+            assert_eq!(effective(facts).effect == Effect::RepeatsRemain, repeats, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_stale_overwrite_is_named_exactly_where_no_version_is() {
+        for facts in all() {
+            let stale = effective(facts).remains.iter().any(|remains| remains.consequence.contains("overwrites"));
+            assert_eq!(stale, facts.write != WriteMode::Append && !facts.version, "{facts:?}");
+        }
+    }
+}
