@@ -14,6 +14,7 @@ use super::words::{
 
 /// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
 #[derive(Debug, Deserialize, JsonSchema)]
+#[schemars(title = "A pipeline of oncesink")]
 #[serde(deny_unknown_fields)]
 pub(super) struct Document {
     /// The name of the pipeline, in letters, digits, `.`, `_` and `-`. Its checkpoints are kept under this name: a renamed pipeline starts anew.

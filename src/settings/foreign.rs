@@ -140,7 +140,10 @@ pub(super) fn key(written: &str) -> Option<Answer> {
         return Some(Answer { label, means: Some(*ours).filter(|ours| !ours.is_empty()) });
     }
     let property = written.replace('_', ".");
-    (written.contains(['.', '_']) && (properties::is_property(&property) || properties::is_java(&property)))
+    if let Some(answer) = properties::java(&property) {
+        return Some(Answer { label: format!("under kafka.properties: {answer}"), means: None });
+    }
+    (written.contains(['.', '_']) && properties::is_property(&property))
         .then(|| Answer { label: format!("librdkafka's own settings stand under kafka.properties: {{ {property}: … }}"), means: None })
 }
 

@@ -4,6 +4,10 @@ use config::{Config, ConfigError, Map, Value, ValueKind};
 
 use super::tree::{Node, Path, Step};
 
+/// The settings are the only entry of a list under this key. `config` reads the keys of its root as paths and would cut `bootstrap.servers`
+/// in two, and it forgets where a table came from; a list it takes as it is.
+const ROOT: &str = "pipeline";
+
 /// What one source says, in its order.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Layer(pub Vec<(Path, Node)>);
@@ -19,10 +23,10 @@ impl config::Source for Layer {
         cache.into_table()
     }
 
-    // Not the provided one: that reads a key as a path, and would cut `bootstrap.servers` in two.
     fn collect_to(&self, cache: &mut Value) -> Result<(), ConfigError> {
         for (path, node) in &self.0 {
-            put(cache, &path.0, node.clone().into_value());
+            let path = [vec![Step::Key(ROOT.to_owned()), Step::Index(0)], path.0.clone()].concat();
+            put(cache, &path, node.clone().into_value());
         }
         Ok(())
     }
@@ -34,13 +38,16 @@ pub(super) fn merge(layers: impl IntoIterator<Item = Layer>, unwritten: usize) -
     for layer in layers {
         builder = builder.add_source(layer);
     }
-    Ok(Node::from_value(builder.build()?.cache, unwritten))
+    let root = builder.build()?.cache.into_table()?.remove(ROOT).map(Value::into_array).transpose()?.and_then(|mut roots| roots.pop());
+    Ok(Node::from_value(root.unwrap_or_else(nothing), unwritten))
 }
 
 /// Tables merge key by key; anything else replaces what was there.
 fn put(at: &mut Value, path: &[Step], value: Value) {
     match path {
         [] => match value.kind {
+            // `null` says nothing, so what a lower layer says stays.
+            ValueKind::Nil if !matches!(at.kind, ValueKind::Nil) => {}
             ValueKind::Table(_) => {
                 // The table is where it was written last, not where its defaults are.
                 let origin = value.origin().or(at.origin()).map(str::to_owned);

@@ -61,9 +61,9 @@ pub(super) fn is_property(name: &str) -> bool {
     CONSUMER.binary_search(&name).is_ok()
 }
 
-/// Whether this is a name from Java's clients.
-pub(super) fn is_java(name: &str) -> bool {
-    JAVA.iter().any(|(java, _)| *java == name)
+/// What to do instead of a setting of Java's clients.
+pub(super) fn java(name: &str) -> Option<&'static str> {
+    JAVA.iter().find(|(java, _)| *java == name).map(|(_, answer)| *answer)
 }
 
 /// Judges one property; what depends on others, [`judge_together`] does.
@@ -72,7 +72,7 @@ pub(super) fn judge(name: &str, value: &str) -> Result<(), Wrong> {
     if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| *owned == name) {
         return refuse(format!("`{name}` belongs to oncesink"), reason);
     }
-    if let Some((_, answer)) = JAVA.iter().find(|(java, _)| *java == name) {
+    if let Some(answer) = java(name) {
         return refuse(format!("`{name}` is a setting of Java clients"), answer);
     }
     match name {

@@ -64,7 +64,7 @@ fn table(page: &mut String, schema: &Value) {
         let choices = inner["items"]["oneOf"].as_array().or_else(|| inner["oneOf"].as_array());
         if let Some(choices) = choices {
             let _ = write!(page, "\n`{key}`:\n\n");
-            for choice in choices {
+            for choice in choices.iter().filter(|choice| choice["const"].is_string()) {
                 let _ = writeln!(page, "- `{}`: {}", text(&choice["const"]), text(&choice["description"]));
             }
         }
@@ -72,7 +72,9 @@ fn table(page: &mut String, schema: &Value) {
 }
 
 fn holds(key: &str, schema: &Value) -> String {
-    let choices = schema["oneOf"].as_array().map(|choices| choices.iter().map(|choice| format!("`{}`", text(&choice["const"]))).collect::<Vec<_>>().join(", "));
+    let choices = schema["oneOf"]
+        .as_array()
+        .map(|choices| choices.iter().filter_map(|choice| Some(format!("`{}`", choice["const"].as_str()?))).collect::<Vec<_>>().join(", "));
     if let Some(choices) = choices {
         return choices;
     }

@@ -72,6 +72,10 @@ pub(super) fn routes(documents: Vec<document::Route>, judging: &mut Judging<'_>)
 }
 
 fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Option<RouteConfig> {
+    // It is no table of keys at all, and that is said.
+    if judging.reading.accounted.contains(path) {
+        return None;
+    }
     let at = |key: &str| format!("{path}.{key}");
     let topics = topics(&document, path, judging);
     if document.table.is_none() {
@@ -105,7 +109,7 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
     }
     judge_columns(&columns, format, key_format, path, judging);
     if format != Format::Json && write != WriteMode::Append {
-        let fed = |source: &ColumnSource| !matches!(source, ColumnSource::None) && *source != ColumnSource::Value(Vec::new());
+        let fed = |source: &ColumnSource| !matches!(source, ColumnSource::None | ColumnSource::Value(_));
         let key_is_fed = match &key_columns {
             Some(keys) => keys.iter().all(|key| columns.get(key).is_some_and(fed)),
             None => columns.values().any(fed),

@@ -6,6 +6,7 @@ use serde_json::{Map, Number, Value};
 
 use super::{
     foreign,
+    mask::MASK,
     nearest::{nearest, plain},
     properties,
     tree::{Content, Node, Origins, Source, below},
@@ -21,11 +22,20 @@ pub(super) struct Finding {
     pub message: String,
     pub label: Option<String>,
     pub notes: Vec<String>,
+    /// The path of a key that is not there. It is no problem if another one accounts for it.
+    pub missing: Option<String>,
 }
 
 impl Finding {
     pub fn new(origin: usize, message: impl Into<String>, label: impl Into<String>) -> Self {
-        Self { origin, at_key: false, message: message.into(), label: Some(label.into()).filter(|label: &String| !label.is_empty()), notes: Vec::new() }
+        Self {
+            origin,
+            at_key: false,
+            message: message.into(),
+            label: Some(label.into()).filter(|label: &String| !label.is_empty()),
+            notes: Vec::new(),
+            missing: None,
+        }
     }
 }
 
@@ -70,7 +80,9 @@ impl Reading<'_> {
             if matches!(item.content, Content::Nothing) {
                 self.find(Finding::new(node.origin, format!("`{path}` is empty"), "the entries of a list are counted from 0, without a gap"), &path);
             }
-            read.extend(self.read(item, &item_schema, &path));
+            let value = self.read(item, &item_schema, &path);
+            // An entry at fault keeps its number, so that the others keep theirs.
+            read.extend(value.or_else(|| is_table(&item_schema).then(|| Value::Object(Map::new()))));
         }
         Value::Array(read)
     }
@@ -163,13 +175,17 @@ impl Reading<'_> {
         self.find(finding, &below(path, key));
     }
 
-    /// Says that a key is not there, unless another problem says so already.
+    /// Everything found, without keys that are only missing because of another problem: one mistake is one problem.
+    pub fn finish(self) -> Vec<Finding> {
+        let accounted = |missing: &String| {
+            self.accounted.iter().any(|other| other.strip_prefix(missing).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '['])))
+        };
+        self.findings.into_iter().filter(|finding| finding.missing.as_ref().is_none_or(|missing| !accounted(missing))).collect()
+    }
+
+    /// Says that a key is not there.
     pub fn missing(&mut self, parent: usize, path: &str, key: &str) {
         let full = below(path, key);
-        let accounted = |accounted: &String| accounted.strip_prefix(&full).is_some_and(|rest| rest.is_empty() || rest.starts_with(['.', '[']));
-        if self.accounted.iter().any(accounted) {
-            return;
-        }
         let label = match full.as_str() {
             "name" => "add `name: orders`: the pipeline's name, and its group is oncesink-orders",
             "kafka" | "kafka.brokers" => "add `kafka: host:9092`",
@@ -179,11 +195,15 @@ impl Reading<'_> {
             _ if key == "table" => "add `table: public.orders`",
             _ => "",
         };
-        self.find(Finding::new(parent, format!("`{}` is missing", shown(&full)), label), &full);
+        let finding = Finding::new(parent, format!("`{}` is missing", shown(&full)), label);
+        self.findings.push(Finding { missing: Some(full), ..finding });
     }
 
     fn scalar(&mut self, node: &Node, schema: &Value, path: &str) -> Option<Value> {
         let Content::Text(text) = &node.content else { return None };
+        // What came from a file may be anything that nobody should see.
+        let hidden = self.origins.get(node.origin).is_some_and(|origin| origin.from_file);
+        let said = if hidden { MASK } else { text };
         if let Some(words) = words(schema) {
             if words.contains(&text.as_str()) {
                 return Some(Value::String(text.clone()));
@@ -195,7 +215,7 @@ impl Reading<'_> {
                     .or_else(|| nearest(text, words.iter().copied()).map(|near| format!("did you mean `{near}`?")))
                     .unwrap_or_else(|| format!("one of {}", words.join(", "))),
             };
-            let mut finding = Finding::new(node.origin, format!("`{key}` cannot be `{text}`"), label);
+            let mut finding = Finding::new(node.origin, format!("`{key}` cannot be `{said}`"), label);
             if finding.label.as_deref().is_some_and(|label| !label.starts_with("one of")) {
                 finding.notes.push(format!("it is one of {}", words.join(", ")));
             }
@@ -207,7 +227,7 @@ impl Reading<'_> {
             let number = text.trim().parse::<u64>().ok().filter(|number| (least..=most).contains(number));
             if number.is_none() {
                 self.find(
-                    Finding::new(node.origin, format!("`{}` cannot be `{text}`", last_key(path)), format!("a whole number from {least} to {most}")),
+                    Finding::new(node.origin, format!("`{}` cannot be `{said}`", last_key(path)), format!("a whole number from {least} to {most}")),
                     path,
                 );
             }
@@ -219,7 +239,8 @@ impl Reading<'_> {
             values::judge(schema["format"].as_str().unwrap_or_default(), text)
         };
         if let Err(wrong) = judged {
-            let mut finding = Finding::new(node.origin, wrong.message, wrong.label);
+            let masked = |said: String| if hidden && !text.is_empty() { said.replace(text, MASK) } else { said };
+            let mut finding = Finding::new(node.origin, masked(wrong.message), masked(wrong.label));
             finding.at_key = path.starts_with("kafka.properties.");
             self.find(finding, path);
             return None;

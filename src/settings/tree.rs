@@ -73,6 +73,10 @@ impl Origins {
         self.get(id).is_some_and(|origin| origin.broken)
     }
 
+    pub fn any_broken(&self) -> bool {
+        self.0.iter().any(|origin| origin.broken)
+    }
+
     pub fn is_default(&self, id: usize) -> bool {
         self.get(id).is_none_or(|origin| origin.source == Source::Default)
     }

@@ -89,9 +89,16 @@ pub(super) fn pipeline(file: &FilePath, written: Written, overrides: &[Override]
             None
         }
     };
-    let Judging { reading: Reading { findings, .. }, warnings, .. } = judging;
+    let Judging { reading, warnings, .. } = judging;
+    let findings = reading.finish();
     if findings.is_empty() {
-        let mut pipeline = built?;
+        let Some(mut pipeline) = built else {
+            // Never in silence: whoever runs what was loaded would leave this pipeline out.
+            if !origins.any_broken() {
+                problems.push(Problem::new("the settings are not complete", Place::Named(text.name.to_string())));
+            }
+            return None;
+        };
         show::complete(&mut merged, &pipeline, &mut origins);
         pipeline.shown = show::merged(&merged, &origins, &text.name);
         pipeline.warnings = warnings;
@@ -148,7 +155,7 @@ fn kafka_part(kafka: document::Kafka, name: Option<&str>, judging: &mut Judging<
             judging.find(&format!("kafka.{key}"), format!("`kafka.{key}` is empty"), "write a name, or leave the key out");
         }
     }
-    if kafka.brokers.as_ref().is_some_and(|brokers| brokers.0.is_empty()) && judging.is_written("kafka.brokers") {
+    if kafka.brokers.as_ref().is_some_and(|brokers| brokers.0.is_empty()) && !judging.reading.accounted.contains("kafka.brokers[0]") {
         judging.find("kafka.brokers", "`kafka.brokers` is empty", "write host:port");
     }
     let properties = kafka.properties.unwrap_or_default();

@@ -112,6 +112,8 @@ impl Placing<'_> {
     fn node(&mut self, raw: Raw, path: String, key: Option<Range>) -> Node {
         let origin = self.origins.add(path.clone(), Source::File { key, value: raw.range });
         let content = match raw.content {
+            // The one key for which `null` is a word.
+            RawContent::Scalar { text, .. } if text == "null" && path.ends_with("missing_fields") => Content::Text(text),
             RawContent::Scalar { text, plain } if plain && ["", "~", "null", "Null", "NULL"].contains(&text.as_str()) => Content::Nothing,
             RawContent::Scalar { text, .. } => self.scalar(&text, raw.range, &path, origin),
             RawContent::List(items) => {

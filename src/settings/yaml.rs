@@ -60,7 +60,7 @@ impl<'a, I: Iterator<Item = ParseResult<'a>>> Reader<I> {
                 event => root = self.node(event, &span, 0)?,
             }
         }
-        Ok(root.filter(|raw| !matches!(&raw.content, RawContent::Scalar { text, plain: true } if text.is_empty())))
+        Ok(root.filter(|raw| !matches!(&raw.content, RawContent::Scalar { text, plain: true } if text.is_empty() || text == "~")))
     }
 
     /// The next event that is not a comment.
@@ -229,8 +229,8 @@ mod tests {
 
     #[test]
     fn texts_stay_as_they_are_written() {
-        assert_eq!(read("a: 0123\nb: yes\nc: 1e3\nd: \"0x1\"\ne: ~\nf:\n"), "{a=0123 b=yes c=1e3 d='0x1 e=~ f=}");
-        assert_eq!(read("a: [x, 'y', ${Z}]"), "{a=[x 'y ${Z}]}");
+        assert_eq!(read("a: 0123\nb: yes\nc: 1e3\nd: \"0x1\"\ne: ~\nf:\n"), "{a=0123 b=yes c=1e3 d='0x1 e=~ f=~}");
+        assert_eq!(read("a: [x, 'y', \"${Z}\"]\nb: ${Z}"), "{a=[x 'y '${Z}] b=${Z}}");
     }
 
     #[test]

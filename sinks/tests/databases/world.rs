@@ -5,7 +5,7 @@ use std::{path::PathBuf, sync::Arc};
 use oncesink_sinks::{
     checkpoint::{Checkpoint, ClaimRequest, Claimed, Committed, Wanted},
     model::{
-        Batch, BatchId, Content, Delivery, Fate, Generated, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Span, TableName, Target,
+        Batch, BatchId, Content, Delivery, Generated, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Span, TableName, Target,
         Values, WriteMode,
     },
     open::{DatabaseOptions, open},
@@ -153,7 +153,7 @@ impl Worker {
             }
             content.finish_row(u32::try_from(number).unwrap(), *operation);
             let offset = self.next.get() + i64::try_from(number).unwrap();
-            records.push(RecordMark { offset, timestamp: 5, hash: 6, partition: 0, fate: Fate::Rows });
+            records.push(RecordMark { offset, timestamp: 5, hash: 6, partition: 0 });
         }
         let to = NextOffset::new(self.next.get() + i64::try_from(rows.len()).unwrap());
         let last = Some(LastRecord { offset: to.get() - 1, timestamp: 5, hash: 6 });
@@ -162,7 +162,7 @@ impl Worker {
             pipeline: PIPELINE.into(),
             delivery: Delivery::ExactlyOnce,
             spans: vec![Span { partition: partition(), claim: self.claimed.as_ref().unwrap().claim, from: self.next, to, last }],
-            content: Arc::new(Content { partitions: vec![partition()], records, rows: vec![content] }),
+            content: Arc::new(Content { partitions: vec![partition()], records, rows: vec![content], left_out: Vec::new() }),
         }
     }
 

@@ -4,7 +4,10 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
-use crate::{route::Tombstone, source::kafka::StartPolicy};
+use crate::{
+    route::{MissingFields, Tombstone},
+    source::kafka::StartPolicy,
+};
 
 fn route(keys: &str) -> String {
     format!("name: orders\nkafka: k:9092\ndatabase: sqlite:o.db\nroutes:\n  - {{ topic: orders, table: orders{keys} }}\n")
@@ -127,6 +130,20 @@ fn tombstones_and_dedup_follow_from_the_rest() {
 }
 
 #[test]
+fn null_is_a_word_where_it_is_one() {
+    assert_eq!(loaded(&route("")).routes[0].missing_fields, MissingFields::Keep);
+    assert_eq!(loaded(&route(", missing_fields: null")).routes[0].missing_fields, MissingFields::Null);
+    assert_eq!(loaded_with(&route(""), &[], &["defaults.missing_fields=null"]).routes[0].missing_fields, MissingFields::Null);
+}
+
+#[test]
+fn nothing_is_as_if_it_were_not_written() {
+    let pipeline = loaded(&format!("{SHORTEST}batch:\nretry: null\nlog: {{ level: ~ }}\nmax_buffer:\nobserve:\n  listen:\nrate_limit:\n"));
+    let shortest = loaded(SHORTEST);
+    assert_eq!((pipeline.batch, pipeline.retry, pipeline.process, pipeline.rate_limit), (shortest.batch, shortest.retry, shortest.process, None));
+}
+
+#[test]
 fn two_routes_of_one_topic_have_two_names() {
     let pipeline = loaded("name: x\nkafka: k:1\ndatabase: sqlite:o.db\nroutes: [ { topic: a, table: t }, { topic: a, table: u } ]\n");
     assert_eq!(pipeline.routes.iter().map(|route| &*route.name).collect::<Vec<_>>(), ["a", "a-u"]);
@@ -207,13 +224,19 @@ proptest! {
     #[test]
     fn arbitrary_values_never_panic(key in "(name|kafka|database|batch|routes|defaults|observe)", value in "[-a-z0-9:{}\\[\\]\"'#&*!|>%@` $?,.^()\\\\]{0,40}") {
         let text = format!("{SHORTEST}\n").lines().filter(|line| !line.starts_with(&key)).chain([format!("{key}: {value}").as_str()]).collect::<Vec<_>>().join("\n");
-        let _ = Process { files: &[("x.yaml", &text)], environment: DATABASE, sets: &[] }.load().map_err(|problems| problems.to_string());
+        match (Process { files: &[("x.yaml", &text)], environment: DATABASE, sets: &[] }).load() {
+            Ok(pipelines) => prop_assert_eq!(pipelines.len(), 1),
+            Err(problems) => prop_assert!(!problems.is_empty() && !problems.to_string().contains("not complete"), "{}", problems),
+        }
     }
 
     #[test]
     fn arbitrary_route_values_never_panic(key in "(name|topic|topics|table|columns|version|dedup|key_columns|timezone|tombstone|write)", value in "\\PC{0,30}", list: bool) {
         let sets = [if list { format!("routes.0.{key}.0={value}") } else { format!("routes.0.{key}={value}") }];
         let sets: Vec<&str> = sets.iter().map(String::as_str).collect();
-        let _ = Process { files: &[("x.yaml", SHORTEST)], environment: DATABASE, sets: &sets }.load().map_err(|problems| problems.to_string());
+        match (Process { files: &[("x.yaml", SHORTEST)], environment: DATABASE, sets: &sets }).load() {
+            Ok(pipelines) => prop_assert_eq!(pipelines.len(), 1),
+            Err(problems) => prop_assert!(!problems.is_empty() && !problems.to_string().contains("not complete"), "{}", problems),
+        }
     }
 }

@@ -10,3 +10,28 @@ pub(super) fn of<H: Headers>(headers: &H) -> impl Iterator<Item = (&str, Option<
         Some((header.key, header.value))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use rdkafka::message::{FromBytes, Header};
+
+    use super::*;
+
+    struct Malformed;
+
+    impl Headers for Malformed {
+        fn count(&self) -> usize {
+            3
+        }
+
+        fn try_get(&self, index: usize) -> Option<Header<'_, &[u8]>> {
+            let key = str::from_bytes([&b"a"[..], b"\xff", b"c"][index]).unwrap();
+            Some(Header { key, value: (index == 0).then_some(&b"1"[..]) })
+        }
+    }
+
+    #[test]
+    fn a_header_whose_name_is_not_text_is_left_out() {
+        assert_eq!(of(&Malformed).collect::<Vec<_>>(), [("a", Some(&b"1"[..])), ("c", None)]);
+    }
+}

@@ -5,16 +5,16 @@ use std::{collections::BTreeMap, time::Instant};
 use oncesink_sinks::model::{NextOffset, Partition};
 use rdkafka::message::Message;
 
-use super::statistics::{Statistics, Verdict, Witness};
+use super::{
+    statistics::{Statistics, Verdict, Witness},
+    unconfirmed::Unconfirmed,
+};
 use crate::source::{Commit, Input, RecordsBuilder, Sequence};
 
 /// A block is handed over at one of these, or when the partition changes, or when no record waits.
 const BLOCK_RECORDS: usize = 500;
 const BLOCK_BYTES: usize = 256 * 1024;
 const BLOCK_AGE: std::time::Duration = std::time::Duration::from_millis(5);
-
-/// A commit that Kafka has not shown within this time is counted as failed.
-const COMMIT_LIMIT: std::time::Duration = std::time::Duration::from_secs(15);
 
 /// One assigned partition.
 #[derive(Debug, Default)]
@@ -26,8 +26,7 @@ pub(super) struct Reading {
     /// Halted: it stays assigned, and nothing is fetched.
     pub stands: bool,
     witness: Witness,
-    /// The last commit that Kafka has not confirmed yet.
-    asked: Option<(NextOffset, Instant)>,
+    commits: Unconfirmed,
 }
 
 impl Reading {
@@ -127,9 +126,9 @@ impl Intake {
         self.given_up.retain(|one| one != partition);
     }
 
-    /// Everything that is fetched while there is room.
-    pub(super) fn active(&self) -> Vec<Partition> {
-        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, _)| partition.clone()).collect()
+    /// Everything that is fetched while there is room, and where it is.
+    pub(super) fn active(&self) -> Vec<(Partition, i64)> {
+        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, reading)| (partition.clone(), reading.next)).collect()
     }
 
     /// A pause or its end: positions that were reported before say nothing any more.
@@ -142,24 +141,17 @@ impl Intake {
     pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
         for commit in commits {
             if let Some(reading) = self.readings.get_mut(&commit.partition) {
-                reading.asked = Some((commit.next, Instant::now()));
+                reading.commits.ask(commit.next, Instant::now());
             }
         }
     }
 
     /// Hears what the client reports of itself. The block must have been flushed.
     pub(super) fn observe(&mut self, statistics: &Statistics<'_>) -> Observed {
-        let mut observed = Observed::default();
+        let (mut observed, now) = (Observed::default(), Instant::now());
         for (partition, reading) in &mut self.readings {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
-            if let Some((asked, at)) = reading.asked {
-                let confirmed = report.committed >= asked.get();
-                let failed = !confirmed && at.elapsed() >= COMMIT_LIMIT;
-                observed.failed_commits += u64::from(failed);
-                if confirmed || failed {
-                    reading.asked = None;
-                }
-            }
+            observed.failed_commits += u64::from(reading.commits.hear(report.committed, now));
             let Some(sequence) = reading.sequence.filter(|_| reading.is_active() && !self.is_full) else { continue };
             match reading.witness.hear(report) {
                 Verdict::ReadUpTo(next) if next > reading.next => {

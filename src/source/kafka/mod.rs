@@ -8,7 +8,7 @@
 //! | `reader` | the loop, its commands, the pause where there is no room, closing |
 //! | `rebalance` | assign, revoke, repositioning, commit |
 //! | `intake` | what is assigned and the block of records that is gathered |
-//! | `statistics` | how far was read where no record was visible; which partitions the client gave up |
+//! | `statistics`, `unconfirmed` | how far was read where no record was visible; which partitions the client gave up; which commits failed |
 //! | `look_up`, `probe` | committed offsets, ends of logs, topics |
 //! | `topics`, `discovery` | names and expressions, expanded by us |
 
@@ -43,6 +43,7 @@ mod statistics;
 #[cfg(test)]
 mod tests;
 mod topics;
+mod unconfirmed;
 
 pub use config::{KafkaConfig, StartPolicy};
 pub use error::KafkaError;

@@ -14,6 +14,8 @@ const DEFAULTS: &[(&str, &str)] = &[
     // What is prefetched lies in memory beside `max_buffer`, and a pause throws it away.
     ("queued.max.messages.kbytes", "16384"),
     ("queued.min.messages", "10000"),
+    // The client's own second is longer than a full queue lasts: reading would stop and go.
+    ("fetch.queue.backoff.ms", "10"),
     // One record may be larger: a broker always answers with at least one batch, and `receive.message.max.bytes` stays at its 100 MB,
     // because it also bounds what a batch may grow to when it is decompressed.
     ("fetch.max.bytes", "16777216"),

@@ -136,11 +136,15 @@ impl Reader {
         if starts.is_empty() {
             return;
         }
-        self.pause(&starts.iter().map(|start| start.partition.clone()).collect::<Vec<_>>());
-        reposition(self.context(), &self.consumer, &starts);
+        let (moving, standing): (Vec<Start>, Vec<Start>) = starts.into_iter().partition(|start| start.from.is_some());
+        let partitions = |starts: &[Start]| starts.iter().map(|start| start.partition.clone()).collect::<Vec<_>>();
+        self.pause(&partitions(&standing));
+        // Before the seek: only that wakes the client's fetching thread, which else sleeps on for up to a second. What it may fetch in
+        // between is under an old version and never delivered. Where there is no room all partitions stay paused.
         if !is_full {
-            self.resume(&starts.iter().filter(|start| start.from.is_some()).map(|start| start.partition.clone()).collect::<Vec<_>>());
+            self.resume(&partitions(&moving));
         }
+        reposition(self.context(), &self.consumer, &moving);
     }
 
     /// Stops fetching where there is no room, and goes on where there is room again.
@@ -157,7 +161,17 @@ impl Reader {
         let (is_full, active) = (intake.is_full, intake.active());
         drop(intake);
         block.into_iter().for_each(|block| self.context().outlet.input(block));
-        if is_full { self.pause(&active) } else { self.resume(&active) }
+        let partitions: Vec<Partition> = active.iter().map(|(partition, _)| partition.clone()).collect();
+        if is_full {
+            self.pause(&partitions);
+        } else if !partitions.is_empty() {
+            self.resume(&partitions);
+            // To where they are: it only wakes the fetching thread, as in a start. If it fails they are read from there all the same.
+            let here = list_of(active.iter().map(|(partition, next)| (partition, Offset::Offset(*next))));
+            if let Err(error) = self.consumer.seek_partitions(here, self.context().budget / 2) {
+                tracing::debug!(%error, "partitions are resumed without haste");
+            }
+        }
     }
 
     fn pause(&self, partitions: &[Partition]) {

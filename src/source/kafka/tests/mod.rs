@@ -17,7 +17,11 @@ pub(super) fn config(brokers: &str, group: &str, topics: &[&str]) -> KafkaConfig
         instance_id: None,
         start: StartPolicy::Earliest,
         topics: vec![TopicSelector { names: topics.iter().map(ToString::to_string).collect(), ..TopicSelector::default() }],
-        properties: BTreeMap::from([("session.timeout.ms".to_owned(), "6000".to_owned()), ("heartbeat.interval.ms".to_owned(), "300".to_owned())]),
+        properties: BTreeMap::from([
+            ("session.timeout.ms".to_owned(), "6000".to_owned()),
+            ("heartbeat.interval.ms".to_owned(), "300".to_owned()),
+            ("fetch.wait.max.ms".to_owned(), "50".to_owned()),
+        ]),
         callback_budget: Duration::from_secs(5),
     }
 }

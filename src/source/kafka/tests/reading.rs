@@ -342,3 +342,25 @@ fn brokers_that_go_away_are_said_and_reading_goes_on_when_they_are_back() {
     assert!(read(&source, &mut channels, begin.sequence, 100).into_iter().eq(100..200));
     assert!(close(source, channels) < Duration::from_secs(3));
 }
+
+#[test]
+fn a_lost_assignment_is_said_and_comes_back() {
+    use rdkafka::types::{RDKafkaApiKey, RDKafkaRespErr};
+
+    let cluster = Cluster::around(rdkafka::mocking::MockCluster::new(1).unwrap(), "orders");
+    cluster.create_topic("orders", 1);
+    cluster.produce("orders", 1, 0..100);
+    let (source, mut channels) = connected(config(&cluster.brokers, "orders", &["orders"]), 1 << 26);
+    let (found, _, reply) = assigned(&mut channels);
+    let first = start(&found[0].partition, Some(0));
+    assert!(reply.send(vec![first.clone()]));
+    assert_eq!(read(&source, &mut channels, first.sequence, 100).len(), 100);
+    cluster.mock().request_errors(RDKafkaApiKey::Heartbeat, &[RDKafkaRespErr::RD_KAFKA_RESP_ERR_UNKNOWN_MEMBER_ID]);
+    let Change::Lost { partitions } = next_change(&mut channels) else { panic!("another change") };
+    assert_eq!(partitions, std::slice::from_ref(&first.partition));
+    let (found, _, reply) = assigned(&mut channels);
+    let again = start(&found[0].partition, Some(20));
+    assert!(reply.send(vec![again.clone()]));
+    assert!(read(&source, &mut channels, again.sequence, 80).into_iter().eq(20..100));
+    assert!(close(source, channels) < Duration::from_secs(3));
+}

@@ -129,10 +129,7 @@ fn records_are_read_faster_than_any_database_takes_them() {
         send(&producer, &cluster.name, number % 6, &value);
     }
     producer.flush(LIMIT).unwrap();
-    let mut config = config(&cluster.brokers, &cluster.name, &[&cluster.name]);
-    if let Ok(minimum) = std::env::var("ONCESINK_TEST_QUEUED") {
-        config.properties.insert("queued.min.messages".to_owned(), minimum);
-    }
+    let config = config(&cluster.brokers, &cluster.name, &[&cluster.name]);
     let (source, mut channels) = connect(config, Arc::new(Buffer::new(1 << 26)), LIMIT).unwrap();
     let begin = Instant::now();
     let (mut seen, mut blocks, mut first) = (0, 0, None);
@@ -141,10 +138,10 @@ fn records_are_read_faster_than_any_database_takes_them() {
         if let Ok(Change::Assigned { partitions, reply, .. }) = channels.changes.try_recv() {
             let starts = partitions.into_iter().map(|found| Start { partition: found.partition, sequence: next_sequence(), from: Some(NextOffset::ZERO) });
             assert!(reply.send(starts.collect()));
+            first.get_or_insert_with(Instant::now);
         }
         match channels.inputs.try_recv() {
             Ok(Input::Records(records)) => {
-                first.get_or_insert_with(Instant::now);
                 let next = next.entry(records.partition.index).or_insert(0);
                 for record in records.iter() {
                     assert_eq!(record.offset, *next);
