@@ -79,3 +79,38 @@ fn indent(text: &mut String, lines: &str) {
         let _ = writeln!(text, "  {line}");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use oncesink_sinks::model::{Claim, NextOffset, Partition};
+
+    use super::*;
+    use crate::engine::{Halt, Report};
+
+    fn ended(state: PartitionState) -> Ended {
+        let mut report = Report::default();
+        let partition =
+            PartitionReport { state, claim: Claim::default(), checkpoint: NextOffset::new(88_211), committed: None, end: Some(NextOffset::new(88_252)) };
+        report.partitions.insert(Partition::new("orders", 3), partition);
+        Ended { report, drain_cut: false, gave_up: None, failed: None }
+    }
+
+    #[test]
+    fn a_halted_partition_makes_the_exit_1_and_is_named() {
+        let ended = ended(PartitionState::Halted(Halt::new("out-of-range", "too large", 88_211)));
+        let (exit, line) = verdict("orders", "orders.yaml", &ended);
+        assert_eq!((exit, line.as_str()), (Exit::Failed, "orders: orders:3 is halted; see: oncesink status orders.yaml"));
+        let text = summary("orders", Duration::from_secs(60), &ended);
+        assert!(text.contains("orders:3   88,211      -          41   HALTED out-of-range at 88211"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_ends_well_exits_0_and_one_that_gave_up_75() {
+        let mut ended = ended(PartitionState::Running);
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Done);
+        ended.drain_cut = true;
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Failed);
+        ended.gave_up = Some("the database".to_owned());
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Unreachable);
+    }
+}
