@@ -22,7 +22,9 @@ pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
         let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped()];
         std::iter::once(route.to_string()).chain(numbers.map(output::count)).collect()
     });
-    indent(&mut text, &output::table(&["ROUTE", "APPLIED", "DEDUPLICATED", "FILTERED", "STALE", "SKIPPED"], routes.collect()));
+    if !report.routes.is_empty() {
+        indent(&mut text, &output::table(&["ROUTE", "APPLIED", "DEDUPLICATED", "FILTERED", "STALE", "SKIPPED"], routes.collect()));
+    }
     let totals = &report.totals;
     let _ = writeln!(
         text,
