@@ -33,7 +33,7 @@ pub fn behind(world: &World, stopped: Option<&Coordinate>) -> Vec<String> {
         let committed = world.group.committed_offset(&partition);
         if reached < high {
             behind.push(format!("{partition} is at {reached} of {high}"));
-        } else if committed < high {
+        } else if committed < high && stopped.is_none_or(|stopped| stopped.partition != partition) {
             behind.push(format!("the group's offset of {partition} is {committed} of {high}"));
         }
     }

@@ -245,6 +245,7 @@ async fn wait(sim: &Shared, behind: impl Fn(&World) -> Vec<String>) -> bool {
             return true;
         }
         if Instant::now() >= deadline {
+            world.tell_states();
             world.story.violation(format!("not at rest after {PATIENCE:?} without faults: {}", behind.join(", ")));
             return false;
         }

@@ -363,7 +363,9 @@ impl World {
         if self.plan.skips {
             return None;
         }
-        let partitions = self.log.partitions();
+        // In an append table every record is written; in a keyed one a later record may take its place first.
+        let mut partitions = self.log.partitions();
+        partitions.retain(|partition| self.log.topic(&partition.topic).is_some_and(|topic| topic.kind.append_table().is_some()));
         let partition = partitions.choose(&mut self.random)?.clone();
         let Entry::Record(fact) = self.log.produce(&partition, false, &mut self.random) else { return None };
         if !fact.is_visible() {

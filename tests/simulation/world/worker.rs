@@ -69,6 +69,18 @@ impl World {
         self.workers.iter().filter(|(_, life)| life.state == state).map(|(worker, _)| *worker).collect()
     }
 
+    /// What every engine says of itself, for whoever reads why a seed came to no rest.
+    pub fn tell_states(&mut self) {
+        for worker in self.workers_in(State::Running) {
+            let Some(life) = self.workers.get(&worker) else { continue };
+            let report = life.report.borrow().clone();
+            self.story.tell(format_args!("{worker}: {} bytes counted, limit {}, failing: {:?}", life.buffer.bytes(), self.plan.buffer, report.failing));
+            for (partition, state) in report.partitions {
+                self.story.tell(format_args!("{worker}: {partition} {:?}, checkpoint {}, committed {:?}", state.state, state.checkpoint, state.committed));
+            }
+        }
+    }
+
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Life)) {
         if let Some(life) = self.workers.get_mut(&worker) {
             change(life);
