@@ -76,6 +76,14 @@ impl Engine {
         }
     }
 
+    /// A partition that is assigned again while its revocation still drains: the group stopped waiting for that answer,
+    /// and giving it now would take the new lane away, which nobody would ever read again.
+    pub fn forget_drains_of(&mut self, partition: &Partition) {
+        for drain in &mut self.drains {
+            drain.partitions.retain(|drained| drained != partition);
+        }
+    }
+
     pub fn rebalanced(&mut self) {
         self.report.totals.rebalances += 1;
         crate::telemetry::metrics::rebalanced(&self.settings.pipeline);
