@@ -73,3 +73,29 @@ impl CommandLine {
         ended.unwrap_or_else(|exit| exit)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_has_no_contradiction() {
+        CommandLine::command().debug_assert();
+    }
+
+    #[test]
+    fn a_coordinate_is_read_by_the_command_line() {
+        assert!(CommandLine::try_parse_from(["oncesink", "skip", "orders.yaml", "orders:3@88211"]).is_ok());
+        let error = CommandLine::try_parse_from(["oncesink", "skip", "orders.yaml", "orders"]).unwrap_err();
+        assert!(error.to_string().contains("orders:3@88211") && error.exit_code() == i32::from(Exit::Usage.code()), "{error}");
+    }
+
+    #[test]
+    fn every_command_that_acts_wants_a_file() {
+        for command in ["run", "check", "plan", "migrate", "status", "skip"] {
+            assert!(CommandLine::try_parse_from(["oncesink", command]).is_err(), "{command}");
+        }
+    }
+}

@@ -37,6 +37,11 @@ impl Engine {
     /// New lanes. Nothing of them is read until they are claimed and their start is known.
     pub fn assigned(&mut self, found: Vec<Found>, topics: Vec<TopicFound>, reply: Reply<Vec<Start>>) {
         self.report.joined = true;
+        // A member without a partition stands by: the group has answered it, and there is nothing to claim.
+        if found.is_empty() {
+            reply.send(Vec::new());
+            return;
+        }
         self.rebalanced();
         for found in &found {
             // An assignment without a revocation before it: what is left of the old lane is stale.

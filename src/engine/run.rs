@@ -97,7 +97,7 @@ impl Engine {
         Self {
             buffer: source.buffer().clone(),
             writers: (0..settings.writers.max(1)).map(|_| Slot::new(sink.writer())).collect(),
-            rows_due: now + settings.idle_check,
+            rows_due: if settings.until_end.is_some() { now } else { now + settings.idle_check },
             settings,
             source,
             checkpoint,

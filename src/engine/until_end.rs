@@ -28,7 +28,7 @@ impl Engine {
     pub fn read_rows(&mut self, now: Instant) {
         let awaits_end = self.settings.until_end.is_some();
         self.rows_due = now + if awaits_end { ASK_FOR_END_EVERY } else { self.settings.idle_check };
-        if self.phase != Phase::Running || self.rows_asked.is_some() || (awaits_end && !self.is_at_end_here()) {
+        if self.phase != Phase::Running || self.rows_asked.is_some() || (awaits_end && !(self.report.joined && self.is_at_end_here())) {
             return;
         }
         self.rows_asked = Some(now);

@@ -10,7 +10,8 @@ use crate::{
 
 const RELATION: &str = "SELECT c.oid::int8, n.nspname::text, c.relkind::text, c.relpersistence::text, \
     (SELECT count(*) FROM pg_catalog.pg_trigger g WHERE g.tgrelid = c.oid AND NOT g.tgisinternal AND g.tgenabled <> 'D'), \
-    c.relhasrules, c.relrowsecurity \
+    c.relhasrules, c.relrowsecurity, \
+    pg_catalog.has_schema_privilege(n.oid, 'USAGE') AND pg_catalog.has_any_column_privilege(c.oid, 'INSERT, UPDATE') \
     FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace \
     WHERE c.relname = $1 AND CASE WHEN $2::text IS NULL THEN pg_catalog.pg_table_is_visible(c.oid) ELSE n.nspname = $2 END \
     AND c.relkind IN ('r', 'p', 'v', 'm', 'f')";
@@ -44,6 +45,8 @@ struct Relation {
     triggers: i64,
     rules: bool,
     row_security: bool,
+    /// Some write at least; which of them a route needs, its first batch tells.
+    may_write: bool,
 }
 
 struct Index {
@@ -67,6 +70,12 @@ pub(super) async fn describe(session: &mut PostgresSession, name: &TableName) ->
     })?;
     let name = TableName { schema: Some(Identifier::new(&relation.schema)), name: name.name.clone() };
     refuse(&relation, &name)?;
+    if !relation.may_write {
+        let role = session.options.connect.get_username();
+        let (table, role_quoted) = (crate::execute::qualified(&name), crate::execute::quoted(&Identifier::new(role)));
+        return Err(Fault::new(FaultClass::Halt, "permission", format!("role {role} may not write to {name}"))
+            .with_mend(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {table} TO {role_quoted};")));
+    }
 
     let columns = session.fetch(sqlx::query(COLUMNS).bind(relation.oid), During::Catalogue, read_column).await?;
     let indexes = session.fetch(sqlx::query(KEYS).bind(relation.oid), During::Catalogue, read_index).await?;
@@ -134,6 +143,7 @@ fn read_relation(row: &PgRow) -> Result<Relation, sqlx::Error> {
         triggers: row.try_get(4)?,
         rules: row.try_get(5)?,
         row_security: row.try_get(6)?,
+        may_write: row.try_get(7)?,
     })
 }
 

@@ -66,7 +66,11 @@ struct KnownPlan {
 impl PostgresSession {
     pub async fn connect(options: Arc<PostgresOptions>, statements: Arc<CheckpointStatements>) -> Result<Self, Fault> {
         let role = options.connect.get_username().to_owned();
-        let connection = within(CONNECT_LIMIT, PgConnection::connect_with(&options.connect)).await.map_err(|error| fault(&error, During::Connect, &role))?;
+        let connection = within(CONNECT_LIMIT, PgConnection::connect_with(&options.connect)).await.map_err(|error| {
+            let mut fault = fault(&error, During::Connect, &role);
+            fault.detail = format!("{} ({})", fault.detail, options.address());
+            fault
+        })?;
         let statement_timeout = options.statement_timeout.as_millis();
         // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log.
         let begin = format!(

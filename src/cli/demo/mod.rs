@@ -144,11 +144,8 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
         }
         let view = victim.view();
         if kills < KILLS && view.applied >= APPLIED_BEFORE_KILL && view.held_bytes > 0 {
-            if victim.kill_and_restart().await?.held_bytes > 0 {
-                kills += 1
-            } else {
-                missed += 1
-            }
+            let held = victim.kill_and_restart().await?.held_bytes;
+            *(if held > 0 { &mut kills } else { &mut missed }) += 1;
             bar.set_message(format!("{kills} kills"));
         }
         // While the victim is away nothing is added, so that enough is left for its next life.

@@ -77,6 +77,13 @@ impl Tile {
         self.set(Progress::Ended);
     }
 
+    /// Completes once the engine has closed its intake.
+    pub async fn stopping(&self) {
+        if self.report.clone().wait_for(|report| report.stopping).await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
     pub fn report(&self) -> Report {
         self.report.borrow().clone()
     }
@@ -203,4 +210,46 @@ fn partition_status(partition: &Partition, report: &PartitionReport) -> Value {
         );
     }
     value
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesink_sinks::model::{Claim, NextOffset};
+
+    use super::*;
+    use crate::engine::Halt;
+
+    fn board_of(states: &[PartitionState]) -> Board {
+        let tile = Tile::new(Arc::from("orders"));
+        let mut report = Report { joined: true, ..Report::default() };
+        for (index, state) in (0..).zip(states) {
+            let partition = PartitionReport { state: state.clone(), claim: Claim::default(), checkpoint: NextOffset::ZERO, committed: None, end: None };
+            report.partitions.insert(Partition::new("orders", index), partition);
+        }
+        tile.sender().send_replace(report);
+        tile.runs(Arc::new(Buffer::new(1)));
+        Board { tiles: vec![tile] }
+    }
+
+    fn halted() -> PartitionState {
+        PartitionState::Halted(Halt::new("permission", "not allowed", 7))
+    }
+
+    #[tokio::test]
+    async fn one_halt_leaves_it_ready_and_is_named_all_halts_do_not() {
+        assert!(board_of(&[]).view().ready, "a member without partitions stands by");
+        let one = board_of(&[PartitionState::Running, halted()]).view();
+        assert!(one.ready && one.notes == ["orders: orders:1 halted, permission at 7: not allowed"], "{one:?}");
+        assert!(!board_of(&[halted(), halted()]).view().ready);
+    }
+
+    #[tokio::test]
+    async fn what_waits_is_live_but_not_ready_and_says_for_what() {
+        let tile = Tile::new(Arc::from("orders"));
+        let board = Board { tiles: vec![tile.clone()] };
+        assert!(!board.view().ready);
+        tile.waits_for("the topic orders".to_owned());
+        let view = board.view();
+        assert!(view.live && !view.ready && view.notes == ["orders: waiting for the topic orders"], "{view:?}");
+    }
 }

@@ -51,7 +51,7 @@ pub async fn carry(pipeline: Pipeline, tile: Arc<Tile>, shutdown: Shutdown, unti
     let carried = match start(&pipeline, &tile, shutdown.clone(), until_end).await {
         Ok(parts) => {
             let timeout = pipeline.process.shutdown_timeout;
-            match watched(engine::run(parts, asked(shutdown.clone())), shutdown, timeout).await {
+            match watched(engine::run(parts, asked(shutdown.clone())), &tile, shutdown, timeout).await {
                 Some(ended) => {
                     let (exit, line) = verdict(&name, &file, &ended);
                     Carried { exit, said: format!("\n{}exit {}: {line}\n", summary(&name, began.elapsed(), &ended), exit.code()) }
@@ -73,11 +73,18 @@ async fn asked(mut shutdown: Shutdown) {
     shutdown.asked().await;
 }
 
-/// The engine's end; `None` if it does not come within reason after a stop was asked for.
-async fn watched(engine: impl Future<Output = Ended>, shutdown: Shutdown, timeout: Duration) -> Option<Ended> {
+/// The engine's end; `None` if it does not come within reason after a stop was asked for, or was begun by the engine itself.
+async fn watched(engine: impl Future<Output = Ended>, tile: &Tile, mut shutdown: Shutdown, timeout: Duration) -> Option<Ended> {
+    let stopping = async {
+        tokio::select! {
+            () = shutdown.asked() => {}
+            () = tile.stopping() => {}
+        }
+        tokio::time::sleep(timeout + CLOSE_LIMIT).await;
+    };
     tokio::select! {
         ended = engine => Some(ended),
-        () = async { asked(shutdown).await; tokio::time::sleep(timeout + CLOSE_LIMIT).await } => None,
+        () = stopping => None,
     }
 }
 

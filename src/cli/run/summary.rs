@@ -10,13 +10,13 @@ use crate::{
 /// One pipeline's run, as people read it: how long, what became of its records, and where each partition stands.
 pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
     let report = &ended.report;
-    let seconds = took.as_secs_f64().max(0.001);
     let read = report.totals.records_read;
+    let mean = u128::from(read) * 1_000 / took.as_millis().max(1);
     let mut text = format!(
         "{pipeline}    {}, {} records, mean {}/s\n",
         output::duration(took.as_secs()),
         output::count(read),
-        output::count((read as f64 / seconds).round() as u64)
+        output::count(u64::try_from(mean).unwrap_or(u64::MAX))
     );
     let routes = report.routes.iter().map(|(route, counts)| {
         let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped()];
@@ -77,5 +77,40 @@ fn state(report: &PartitionReport) -> String {
 fn indent(text: &mut String, lines: &str) {
     for line in lines.lines() {
         let _ = writeln!(text, "  {line}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesink_sinks::model::{Claim, NextOffset, Partition};
+
+    use super::*;
+    use crate::engine::{Halt, Report};
+
+    fn ended(state: PartitionState) -> Ended {
+        let mut report = Report::default();
+        let partition =
+            PartitionReport { state, claim: Claim::default(), checkpoint: NextOffset::new(88_211), committed: None, end: Some(NextOffset::new(88_252)) };
+        report.partitions.insert(Partition::new("orders", 3), partition);
+        Ended { report, drain_cut: false, gave_up: None, failed: None }
+    }
+
+    #[test]
+    fn a_halted_partition_makes_the_exit_1_and_is_named() {
+        let ended = ended(PartitionState::Halted(Halt::new("out-of-range", "too large", 88_211)));
+        let (exit, line) = verdict("orders", "orders.yaml", &ended);
+        assert_eq!((exit, line.as_str()), (Exit::Failed, "orders: orders:3 is halted; see: oncesink status orders.yaml"));
+        let text = summary("orders", Duration::from_secs(60), &ended);
+        assert!(text.contains("orders:3   88,211      -          41   HALTED out-of-range at 88211"), "{text}");
+    }
+
+    #[test]
+    fn a_run_that_ends_well_exits_0_and_one_that_gave_up_75() {
+        let mut ended = ended(PartitionState::Running);
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Done);
+        ended.drain_cut = true;
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Failed);
+        ended.gave_up = Some("the database".to_owned());
+        assert_eq!(verdict("orders", "orders.yaml", &ended).0, Exit::Unreachable);
     }
 }

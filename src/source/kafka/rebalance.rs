@@ -27,6 +27,11 @@ impl Context {
             if let Err(error) = self.add(consumer, list) {
                 tracing::warn!(%error, "kafka did not take the answer to an assignment");
             }
+            if !self.is_closing() {
+                // Nobody waits for the answer, but the engine hears that the group knows this member.
+                let (reply, _) = question();
+                self.outlet.change(Change::Assigned { partitions: Vec::new(), topics: Vec::new(), reply });
+            }
             return;
         }
         let deadline = Instant::now() + self.budget;
