@@ -154,6 +154,14 @@ impl Engine {
             Change::Lost { partitions } => self.lost(&partitions),
             Change::LookedUp { partitions, topics } => self.looked_up(partitions, topics),
             Change::OutOfRange { partitions } => self.out_of_range(partitions),
+            Change::Ends { partitions } => {
+                for (partition, ends) in partitions {
+                    if let Some(lane) = self.lanes.get_mut(&partition) {
+                        lane.ends = Some(ends);
+                    }
+                }
+                return;
+            }
             Change::Reachable(reachable) => self.report.unreachable = reachable.err(),
             Change::Failed { reason, detail } => {
                 tracing::error!(pipeline = %self.settings.pipeline, reason, "{detail}");
