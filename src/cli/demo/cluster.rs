@@ -113,7 +113,7 @@ impl Cluster {
 }
 
 /// By default the mock holds the first rebalance of a group back for 3 s, longer than the sessions of the demo: nobody would ever get a partition.
-#[allow(unsafe_code)]
+#[allow(unsafe_code, reason = "the client has no safe call for it")]
 fn shorten_first_rebalance(producer: &ThreadedProducer<Deliveries>) {
     // SAFETY: the client is alive, so is the cluster that it owns, and the setter only stores a number under the cluster's own lock.
     unsafe {

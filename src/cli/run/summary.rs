@@ -10,13 +10,12 @@ use crate::{
 /// One pipeline's run, as people read it: how long, what became of its records, and where each partition stands.
 pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
     let report = &ended.report;
-    let seconds = took.as_secs_f64().max(0.001);
     let read = report.totals.records_read;
     let mut text = format!(
         "{pipeline}    {}, {} records, mean {}/s\n",
         output::duration(took.as_secs()),
         output::count(read),
-        output::count((read as f64 / seconds).round() as u64)
+        output::count(u64::try_from(u128::from(read) * 1_000 / took.as_millis().max(1)).unwrap_or(u64::MAX))
     );
     let routes = report.routes.iter().map(|(route, counts)| {
         let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped()];
