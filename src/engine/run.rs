@@ -321,7 +321,10 @@ impl Engine {
         self.publish_at = Instant::now() + REPORT_EVERY;
         // The source gives everything back while it closes; where each partition stood at the end is what people ask for.
         if self.phase != Phase::Closing {
-            self.report.partitions = self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())).collect();
+            if self.phase == Phase::Running {
+            self.report.partitions.clear();
+        }
+        self.report.partitions.extend(self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())));
         }
         self.report.buffer_bytes = self.buffer.bytes();
         self.report.stopping = self.phase != Phase::Running;
