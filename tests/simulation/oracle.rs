@@ -7,7 +7,7 @@ use oncesink_sinks::model::{Coordinate, Delivery, Partition};
 use crate::world::{
     World,
     database::Row,
-    log::{Fact, FactKind, TopicKind},
+    log::{Entry, Fact, FactKind, TopicKind},
     worker::{State, WorkerId},
 };
 
@@ -20,10 +20,15 @@ pub fn behind(world: &World, stopped: Option<&Coordinate>) -> Vec<String> {
     for partition in world.log.partitions() {
         let Some(mut high) = world.log.partition(&partition).map(super::world::log::PartitionLog::high) else { continue };
         if let Some(stopped) = stopped.filter(|stopped| stopped.partition == partition) {
-            high = stopped.offset;
             let halt = world.server.tables.checkpoints.get(&partition).and_then(|row| row.halt.as_ref());
-            if halt.is_none_or(|halt| halt.offset != high) {
-                behind.push(format!("the halt of {partition} at {high} is noted as {halt:?}"));
+            if halt.is_none_or(|halt| halt.offset != stopped.offset) {
+                behind.push(format!("the halt of {partition} at {} is noted as {halt:?}", stopped.offset));
+            }
+            // Nothing has to move the checkpoint over control records that stand right before the record at fault.
+            high = stopped.offset;
+            let entries = world.log.partition(&partition).map_or(&[][..], |log| &log.entries);
+            while high > 0 && matches!(entries.get(high as usize - 1), Some(Entry::Control)) {
+                high -= 1;
             }
         }
         let reached = world.server.tables.checkpoints.get(&partition).map_or(0, |row| match row.delivery {
