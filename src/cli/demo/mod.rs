@@ -112,7 +112,7 @@ async fn play() -> Result<bool, DemoError> {
     if acts.kills < KILLS {
         output::error(&format!("only {} of {KILLS} kills met an open batch, so this run proves less than it should", acts.kills));
     }
-    println!("{}", look_further(&stage.directory));
+    println!("\n{}", look_further(&stage.directory));
     println!("{} in {:.1} s", if right { "All right" } else { "NOT right" }, began.elapsed().as_secs_f64());
     Ok(right)
 }
@@ -122,6 +122,8 @@ struct Acts {
     produced: Vec<Produced>,
     kills: usize,
     kills_that_met_nothing: usize,
+    /// Bytes that the killed ones had read and not committed.
+    held: u64,
     redelivered: u64,
     clean_end: bool,
 }
@@ -135,7 +137,7 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
     let mut victim = Worker::start("worker-1", &stage.settings, &stage.directory)?;
     let mut other = Worker::start("worker-2", &stage.settings, &stage.directory)?;
     let bar = progress_bar();
-    let (mut kills, mut missed) = (0, 0);
+    let (mut kills, mut missed, mut held) = (0, 0, 0);
     let mut clock = tokio::time::interval(Duration::from_millis(20));
     loop {
         tokio::select! {
@@ -144,8 +146,9 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
         }
         let view = victim.view();
         if kills < KILLS && view.applied >= APPLIED_BEFORE_KILL && view.held_bytes > 0 {
-            let held = victim.kill_and_restart().await?.held_bytes;
-            *(if held > 0 { &mut kills } else { &mut missed }) += 1;
+            let lost = victim.kill_and_restart().await?.held_bytes;
+            *(if lost > 0 { &mut kills } else { &mut missed }) += 1;
+            held += lost;
             bar.set_message(format!("{kills} kills"));
         }
         // While the victim is away nothing is added, so that enough is left for its next life.
@@ -171,7 +174,7 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
     let clean_end = victim.stop().await?.success() & other.stop().await?.success();
     let redelivered = victim.redelivered() + other.redelivered();
     let produced = cluster.all_produced()?;
-    Ok(Acts { produced, kills, kills_that_met_nothing: missed, redelivered, clean_end })
+    Ok(Acts { produced, kills, kills_that_met_nothing: missed, held, redelivered, clean_end })
 }
 
 fn progress_bar() -> ProgressBar {
@@ -184,16 +187,16 @@ fn progress_bar() -> ProgressBar {
 }
 
 fn table(acts: &Acts, verdict: &Verdict) -> String {
+    let mut kills = format!("by SIGKILL, with {} kB read and not yet committed", output::count(acts.held / 1024));
+    if acts.kills_that_met_nothing > 0 {
+        let _ = write!(kills, "; {} more met no open batch and do not count", acts.kills_that_met_nothing);
+    }
     let mut rows = vec![
         ("records produced".to_owned(), output::count(acts.produced.len() as u64), String::new()),
         ("rows of order_log".to_owned(), output::count(verdict.log_rows.unsigned_abs()), "one for each record".to_owned()),
         ("rows of orders".to_owned(), output::count(verdict.order_rows.unsigned_abs()), "one for each order, its newest version".to_owned()),
-        ("kills".to_owned(), acts.kills.to_string(), format!("SIGKILL with a batch open ({} that met none do not count)", acts.kills_that_met_nothing)),
-        (
-            "redeliveries stopped".to_owned(),
-            output::count(acts.redelivered),
-            "delivered again, or to be by Kafka's offsets; the checkpoint knew better".to_owned(),
-        ),
+        ("kills".to_owned(), acts.kills.to_string(), kills),
+        ("redeliveries stopped".to_owned(), output::count(acts.redelivered), "repeats by Kafka's offsets, which the checkpoint knew".to_owned()),
     ];
     for (name, count) in &verdict.faults {
         let what = match *name {

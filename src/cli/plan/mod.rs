@@ -3,7 +3,11 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use clap::Args;
-use oncesink_sinks::session::{Bookkeeping, Database, DatabaseFacts};
+use oncesink_sinks::{
+    checkpoint::CheckpointRow,
+    fault::Fault,
+    session::{Bookkeeping, Database, DatabaseFacts},
+};
 
 use self::{
     report::print,
@@ -49,7 +53,8 @@ struct KafkaSide {
 
 struct DatabaseSide {
     facts: DatabaseFacts,
-    bookkeeping: Bookkeeping,
+    /// None: this role may not look at it.
+    bookkeeping: Option<Bookkeeping>,
 }
 
 struct TopicFindings {
@@ -64,54 +69,63 @@ pub async fn plan(arguments: &Plan) -> Result<Exit, Exit> {
     let database = files::database(&pipeline.database)?;
     let mut findings = Findings { warnings: pipeline.warnings.clone(), pipeline, kafka: None, database: None, topics: Vec::new(), obstacles: Vec::new() };
     // Both sides are looked at even if one fails: everything that is wrong is said at once.
-    match database_side(database.as_ref()).await {
-        Ok(side) => findings.take_database(side),
-        Err(obstacle) => findings.obstacles.push(obstacle),
+    match database.facts().await {
+        Ok(facts) => findings.take_database(facts, database.bookkeeping().await),
+        Err(fault) => findings.add(Obstacle::from(fault)),
     }
     match kafka_side(&findings.pipeline).await {
-        Ok(side) => findings.kafka = Some(side),
-        Err(obstacle) => findings.obstacles.push(obstacle),
+        Ok((side, missing)) => {
+            findings.kafka = Some(side);
+            missing.into_iter().for_each(|obstacle| findings.add(obstacle));
+        }
+        Err(obstacle) => findings.add(obstacle),
     }
     findings.look_at_topics(&database).await;
     print(&findings);
     Ok(findings.exit())
 }
 
-async fn database_side(database: &dyn Database) -> Result<DatabaseSide, Obstacle> {
-    Ok(DatabaseSide { facts: database.facts().await?, bookkeeping: database.bookkeeping().await? })
+async fn rows_of(database: &dyn Database, pipeline: &str) -> Result<(Vec<CheckpointRow>, Arc<str>), Fault> {
+    Ok((database.checkpoints(pipeline).await?, database.database_id().await?))
 }
 
-async fn kafka_side(pipeline: &Pipeline) -> Result<KafkaSide, Obstacle> {
+/// A cluster that is reached may still lack a topic, or not show it.
+async fn kafka_side(pipeline: &Pipeline) -> Result<(KafkaSide, Option<Obstacle>), Obstacle> {
     let probe = probe(&pipeline.kafka).await?;
+    // Who is in the group is good to know, and no reason to fail.
     let (topics, members) = {
         let probe = probe.clone();
-        // Who is in the group is good to know, and no reason to fail.
-        blocking(move || Ok((probe.topics(KAFKA_LIMIT)?, probe.members(KAFKA_LIMIT).unwrap_or_default()))).await?
+        blocking(move || Ok((probe.topics(KAFKA_LIMIT), probe.members(KAFKA_LIMIT).unwrap_or_default()))).await?
     };
-    Ok(KafkaSide { probe, members, topics })
+    let (topics, missing) = match topics {
+        Ok(topics) => (topics, None),
+        Err(error) => (BTreeMap::new(), Some(Obstacle::from(error))),
+    };
+    Ok((KafkaSide { probe, members, topics }, missing))
 }
 
 impl Findings {
-    fn take_database(&mut self, side: DatabaseSide) {
+    fn take_database(&mut self, facts: DatabaseFacts, bookkeeping: Result<Bookkeeping, Fault>) {
         let file = self.pipeline.file.display();
-        self.warnings.extend(side.facts.warnings.iter().cloned());
-        match &side.bookkeeping {
-            Bookkeeping::Current => {}
-            Bookkeeping::Newer { found, known } => self.obstacles.push(Obstacle::world(
+        self.warnings.extend(facts.warnings.iter().cloned());
+        match &bookkeeping {
+            Err(fault) => self.obstacles.push(Obstacle::from(fault)),
+            Ok(Bookkeeping::Current) => {}
+            Ok(Bookkeeping::Newer { found, known }) => self.obstacles.push(Obstacle::world(
                 format!("the bookkeeping tables are of version {found}, made by a newer oncesink; this one knows version {known}"),
                 "use the newer oncesink",
             )),
-            Bookkeeping::Needed { allowed: false, .. } => self.obstacles.push(Obstacle::world(
+            Ok(Bookkeeping::Needed { allowed: false, .. }) => self.obstacles.push(Obstacle::world(
                 "the bookkeeping tables are still to be made, and this role may not make them",
                 format!("have a role that may run: oncesink migrate {file} --dry-run prints the SQL, --grants ROLE what ROLE then needs"),
             )),
-            Bookkeeping::Needed { .. } if self.pipeline.database.migrate == Migrate::Never => self.obstacles.push(Obstacle::world(
+            Ok(Bookkeeping::Needed { .. }) if self.pipeline.database.migrate == Migrate::Never => self.obstacles.push(Obstacle::world(
                 "the bookkeeping tables are still to be made, and database.migrate is never",
                 format!("make them: oncesink migrate {file}"),
             )),
-            Bookkeeping::Needed { .. } => {}
+            Ok(Bookkeeping::Needed { .. }) => {}
         }
-        self.database = Some(side);
+        self.database = Some(DatabaseSide { facts, bookkeeping: bookkeeping.ok() });
     }
 
     /// Per topic: columns, and where each partition would start. Without Kafka the topics that are written out are still mapped.
@@ -121,8 +135,8 @@ impl Findings {
         }
         let routes = Routes::new(self.pipeline.routes.clone(), catalogue(database));
         let topics: Vec<Arc<str>> = match &self.kafka {
-            Some(kafka) => kafka.topics.keys().cloned().collect(),
-            None => {
+            Some(kafka) if !kafka.topics.is_empty() => kafka.topics.keys().cloned().collect(),
+            Some(_) | None => {
                 let names = self.pipeline.routes.iter().flat_map(|route| route.topics.names.iter());
                 let mut names: Vec<Arc<str>> = names.map(|name| Arc::from(name.as_str())).collect();
                 names.sort_unstable();
@@ -173,13 +187,12 @@ impl Findings {
             }
         };
         let rows = match &side.bookkeeping {
-            Bookkeeping::Needed { .. } => Ok((Vec::new(), Arc::from(""))),
-            Bookkeeping::Current | Bookkeeping::Newer { .. } => {
-                async { Ok((database.checkpoints(&self.pipeline.name).await?, database.database_id().await?)) }.await
-            }
+            None => return,
+            Some(Bookkeeping::Needed { .. }) => Ok((Vec::new(), Arc::from(""))),
+            Some(Bookkeeping::Current | Bookkeeping::Newer { .. }) => rows_of(database, &self.pipeline.name).await,
         };
         match rows {
-            Err(fault) => self.add(Obstacle::from(oncesink_sinks::fault::Fault::clone(&fault))),
+            Err(fault) => self.add(Obstacle::from(fault)),
             Ok((rows, id)) => {
                 let mut all = starts(&self.pipeline, &kafka.probe.cluster(), &id, &rows, &found);
                 for obstacle in all.values_mut().flat_map(|topic| std::mem::take(&mut topic.obstacles)).collect::<Vec<_>>() {

@@ -120,7 +120,9 @@ fn print_mapping(mapping: &Mapping, topic: &TopicFindings) {
 
 fn print_starts(findings: &Findings) {
     let lines: Vec<&String> = findings.topics.iter().filter_map(|topic| topic.starts.as_ref()).flat_map(|starts| &starts.lines).collect();
-    println!();
+    if !findings.topics.is_empty() {
+        println!();
+    }
     for (index, line) in lines.into_iter().enumerate() {
         println!("{}{line}", if index == 0 { "start     " } else { "          " });
     }
@@ -147,7 +149,7 @@ fn print_guarantees(findings: &Findings) {
 
 fn print_needed(findings: &Findings) {
     let Some(database) = &findings.database else { return };
-    if let Bookkeeping::Needed { statements, allowed } = &database.bookkeeping {
+    if let Some(Bookkeeping::Needed { statements, allowed }) = &database.bookkeeping {
         let who = if *allowed { "this role may, so `run` will" } else { "this role may not" };
         println!(
             "create    oncesink's own tables ({}; {who}); see: oncesink migrate {} --dry-run",

@@ -133,7 +133,7 @@ fn supervise(board: Board) {
     thread::spawn(move || {
         let mut output = std::io::stdout();
         while writeln!(output, "{}", board.status()).and_then(|()| output.flush()).is_ok() {
-            thread::sleep(Duration::from_millis(20));
+            thread::sleep(Duration::from_millis(5));
         }
     });
     thread::spawn(|| {
