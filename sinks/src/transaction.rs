@@ -113,6 +113,8 @@ impl Transactional {
             match (row, decision) {
                 // Decided without its row, because somebody holds it or has just made it: decided again once it is locked.
                 (None, Ok(_) | Err(NotClaimed::NeedsCommitted)) => held.push(wanted.partition.clone()),
+                // A row that was passed over because it is locked looks like none: a refusal because of that would be wrong.
+                (None, Err(_)) if wait == LockWait::SkipLocked => held.push(wanted.partition.clone()),
                 (Some(row), Ok(_)) => {
                     let topic_has_rows = with_rows.contains(&wanted.partition.topic);
                     // The row that is locked now decides: between the first look and the insert another worker may have claimed it.

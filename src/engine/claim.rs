@@ -46,6 +46,7 @@ impl Engine {
         for found in &found {
             // An assignment without a revocation before it: what is left of the old lane is stale.
             self.forget_buffered(&found.partition);
+            self.forget_drains_of(&found.partition);
             let writer = self.least_loaded_writer();
             self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer));
         }

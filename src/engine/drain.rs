@@ -25,12 +25,10 @@ impl Engine {
         self.rebalanced();
         for partition in &partitions {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
-            match lane.state {
-                State::Running | State::Halting { .. } => lane.state = State::Draining,
-                State::Draining => {}
-                State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => {
-                    self.lanes.remove(partition);
-                }
+            match std::mem::replace(&mut lane.state, State::Draining) {
+                State::Halting { halt } => lane.halted = Some(halt),
+                State::Running | State::Draining => {}
+                State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => self.remove_lane(partition),
             }
         }
         self.close_batches_of(&partitions);
@@ -63,7 +61,7 @@ impl Engine {
             let commits = drain.partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
             for partition in &drain.partitions {
                 self.forget_buffered(partition);
-                self.lanes.remove(partition);
+                self.remove_lane(partition);
             }
             crate::telemetry::metrics::drained(&self.settings.pipeline, drain.began.elapsed());
             drain.reply.send(commits);
@@ -73,6 +71,23 @@ impl Engine {
             && self.writers.iter().all(super::writer::Slot::is_idle)
         {
             self.close_source();
+        }
+    }
+
+    /// How a partition stood when this process gave it back for good is what the end of `run` tells.
+    fn remove_lane(&mut self, partition: &Partition) {
+        if let Some(lane) = self.lanes.remove(partition)
+            && self.phase != Phase::Running
+        {
+            self.report.partitions.insert(partition.clone(), lane.report());
+        }
+    }
+
+    /// A partition that is assigned again while its revocation still drains: the group stopped waiting for that answer,
+    /// and giving it now would take the new lane away, which nobody would ever read again.
+    pub fn forget_drains_of(&mut self, partition: &Partition) {
+        for drain in &mut self.drains {
+            drain.partitions.retain(|drained| drained != partition);
         }
     }
 

@@ -154,6 +154,14 @@ impl Engine {
             Change::Lost { partitions } => self.lost(&partitions),
             Change::LookedUp { partitions, topics } => self.looked_up(partitions, topics),
             Change::OutOfRange { partitions } => self.out_of_range(partitions),
+            Change::Ends { partitions } => {
+                for (partition, ends) in partitions {
+                    if let Some(lane) = self.lanes.get_mut(&partition) {
+                        lane.ends = Some(ends);
+                    }
+                }
+                return;
+            }
             Change::Reachable(reachable) => self.report.unreachable = reachable.err(),
             Change::Failed { reason, detail } => {
                 tracing::error!(pipeline = %self.settings.pipeline, reason, "{detail}");
@@ -313,7 +321,10 @@ impl Engine {
         self.publish_at = Instant::now() + REPORT_EVERY;
         // The source gives everything back while it closes; where each partition stood at the end is what people ask for.
         if self.phase != Phase::Closing {
-            self.report.partitions = self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())).collect();
+            if self.phase == Phase::Running {
+            self.report.partitions.clear();
+        }
+        self.report.partitions.extend(self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())));
         }
         self.report.buffer_bytes = self.buffer.bytes();
         self.report.stopping = self.phase != Phase::Running;

@@ -55,6 +55,7 @@ fn put(at: &mut Value, path: &[Step], value: Value) {
                 *at = Value::new(origin.as_ref(), before);
                 let ValueKind::Table(incoming) = value.kind else { return };
                 if let ValueKind::Table(table) = &mut at.kind {
+                    #[allow(clippy::iter_over_hash_type, reason = "each key goes to its own place, whatever the order")]
                     for (key, value) in incoming {
                         put(table.entry(key).or_insert_with(nothing), &[], value);
                     }

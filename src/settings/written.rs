@@ -1,6 +1,10 @@
 //! A file with its variables put in and its short forms written out.
 
-use std::{collections::BTreeMap, io, path::Path as FilePath};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    io,
+    path::Path as FilePath,
+};
 
 use super::{
     expand::{Failure, expand},
@@ -138,10 +142,13 @@ impl Placing<'_> {
             }
             let path = below(path, &text);
             let node = self.node(value, path.clone(), Some(key.range));
-            if table.contains_key(&text) {
-                self.problem(key.range, &path, format!("`{text}` is written twice"), Some("leave one of them out".to_owned()));
-            } else {
-                table.insert(text, node);
+            match table.entry(text) {
+                Entry::Occupied(there) => {
+                    self.problem(key.range, &path, format!("`{}` is written twice", there.key()), Some("leave one of them out".to_owned()))
+                }
+                Entry::Vacant(free) => {
+                    free.insert(node);
+                }
             }
         }
         // What stands beside a merge wins over it, and an earlier merge over a later one.

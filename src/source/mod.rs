@@ -46,6 +46,8 @@ pub enum Change {
     LookedUp { partitions: Vec<Found>, topics: Vec<TopicFound> },
     /// Kafka has not what was to be read at these partitions (an out-of-range answer): they stand still until they are started again.
     OutOfRange { partitions: Vec<Found> },
+    /// The ends of the log as the client last heard them, about once a second; for the lag only.
+    Ends { partitions: Vec<(Partition, Ends)> },
     /// Kafka cannot be reached, or can again; for `/ready` and the log only.
     Reachable(Result<(), String>),
     /// The client cannot go on (fenced static member, authorization): the text says what to do.

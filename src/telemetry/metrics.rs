@@ -161,8 +161,11 @@ pub fn drained(pipeline: &Arc<str>, took: Duration) {
     histogram!(DRAIN_SECONDS, "pipeline" => pipeline.clone()).record(took.as_secs_f64());
 }
 
-pub fn offset_commit_failed(pipeline: &Arc<str>, count: u64) {
-    counter!(OFFSET_COMMIT_FAILURES, "pipeline" => pipeline.clone()).increment(count);
+/// By group, because only the Kafka client knows of them.
+pub fn offset_commit_failed(group: &str, count: u64) {
+    if count > 0 {
+        counter!(OFFSET_COMMIT_FAILURES, "group" => group.to_owned()).increment(count);
+    }
 }
 
 pub fn buffer(pipeline: &Arc<str>, bytes: usize) {

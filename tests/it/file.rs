@@ -1,6 +1,6 @@
 //! A pipeline file for one test.
 
-use std::{fs, path::PathBuf};
+use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use crate::{
     database::Database,
@@ -14,7 +14,7 @@ pub struct PipelineFile {
     pub name: String,
     pub path: PathBuf,
     kafka: Vec<String>,
-    properties: Vec<String>,
+    properties: BTreeMap<String, String>,
     database: String,
     rest: String,
 }
@@ -28,7 +28,7 @@ impl PipelineFile {
     pub fn with(label: &str, brokers: &str, database: &str, routes: &str) -> Self {
         let name = unique(label).replace('_', "-");
         let path = fresh_directory(label).join("pipeline.yaml");
-        let properties = vec![r#"session.timeout.ms: "6000""#.to_owned(), r#"heartbeat.interval.ms: "1000""#.to_owned()];
+        let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
         Self { name, path, kafka: vec![format!("brokers: [\"{brokers}\"]")], properties, database: format!("\"{database}\""), rest: routes.to_owned() }
             .written()
     }
@@ -41,7 +41,7 @@ impl PipelineFile {
 
     /// One of librdkafka's own properties.
     pub fn property(mut self, name: &str, value: &str) -> Self {
-        self.properties.push(format!("{name}: \"{value}\""));
+        self.properties.insert(name.to_owned(), value.to_owned());
         self.written()
     }
 
@@ -69,7 +69,7 @@ impl PipelineFile {
 
     fn written(self) -> Self {
         let kafka: String = self.kafka.iter().map(|line| format!("  {line}\n")).collect();
-        let properties: String = self.properties.iter().map(|line| format!("    {line}\n")).collect();
+        let properties: String = self.properties.iter().map(|(name, value)| format!("    {name}: \"{value}\"\n")).collect();
         let text = format!("name: {}\nkafka:\n{kafka}  properties:\n{properties}database: {}\n{}", self.name, self.database, self.rest);
         fs::write(&self.path, text).expect("the pipeline file is written");
         self

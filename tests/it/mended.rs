@@ -8,7 +8,7 @@ use crate::{
     servers::{certificates, shared_kafka, shared_kafka_at, unique},
     topic::{Orders, Topic},
     wait::{seconds, wait_until},
-    worker::{Worker, oncesink, path},
+    worker::{Worker, oncesink, path, run_until_end},
 };
 
 const RECORDS: i64 = 200;
@@ -83,7 +83,7 @@ fn missing_table(kind: Kind, label: &str) {
     let topic = filled(label);
     let database = Database::create(kind, label);
     let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
-    mended_while_running(&file, &["order_log"], &database, || create_order_tables(&database));
+    mended_while_running(&file, &["table orders"], &database, || create_order_tables(&database));
 }
 
 #[test]
@@ -110,7 +110,7 @@ fn no_permission_on_the_topic() {
         .property("sasl.password", "secret");
     oncesink(&["plan", path(&file)]).expect_code(1).expect_text(&[&topic.name]);
     let mut worker = Worker::start(&file);
-    worker.wait_for_log(seconds(60), &["uthoriz"]);
+    worker.wait_for_log(seconds(60), &[&topic.name, "grant READ"]);
     assert_eq!(applied(&database), 0);
 }
 
@@ -124,10 +124,10 @@ fn another_deployment_holds_the_checkpoint() {
     let file = |group: &str| PipelineFile::new("two_deployments", &topic, &database, &order_routes(&topic.name)).named(&name).kafka(&format!("group: {group}"));
     let (first_group, second_group) = (unique("first"), unique("second"));
     let first = file(&first_group);
-    oncesink(&["run", path(&first), "--until-end"]).expect_code(0);
+    run_until_end(&first).expect_code(0);
     assert_eq!(applied(&database), RECORDS);
     let second = file(&second_group);
-    oncesink(&["run", path(&second), "--until-end"]).expect_code(1).expect_text(&[&first_group]);
+    run_until_end(&second).expect_code(1).expect_text(&[&first_group]);
     assert_eq!(applied(&database), RECORDS, "the second deployment wrote nothing");
-    oncesink(&["run", path(&first), "--until-end"]).expect_code(0);
+    run_until_end(&first).expect_code(0);
 }

@@ -18,9 +18,9 @@ pub fn start(
     sink: Arc<Transactional>,
     router: Arc<dyn Router>,
     seed: u64,
+    report: watch::Sender<Report>,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> impl Future<Output = String> + Send + 'static {
-    let (report, _) = watch::channel(Report::default());
     async move {
         let parts = Parts { settings, source, channels, sink: sink.clone(), checkpoint: sink, router, seed, report };
         let ended = run(parts, shutdown).await;

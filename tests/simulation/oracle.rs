@@ -2,22 +2,35 @@
 
 use std::collections::BTreeMap;
 
-use oncesink_sinks::model::{Delivery, Partition};
+use oncesink_sinks::model::{Coordinate, Delivery, Partition};
 
 use crate::world::{
     World,
     database::Row,
-    log::{Fact, FactKind, TopicKind},
+    log::{Entry, Fact, FactKind, TopicKind},
+    worker::{State, WorkerId},
 };
 
 /// Differences that are told one by one.
 const SHOWN: usize = 8;
 
-/// Partitions whose end is not reached yet, in the database or in the group.
-pub fn behind(world: &World) -> Vec<String> {
+/// Partitions whose end is not reached yet, in the database or in the group. One may be stopped before a record.
+pub fn behind(world: &World, stopped: Option<&Coordinate>) -> Vec<String> {
     let mut behind = Vec::new();
     for partition in world.log.partitions() {
-        let Some(high) = world.log.partition(&partition).map(super::world::log::PartitionLog::high) else { continue };
+        let Some(mut high) = world.log.partition(&partition).map(super::world::log::PartitionLog::high) else { continue };
+        if let Some(stopped) = stopped.filter(|stopped| stopped.partition == partition) {
+            let halt = world.server.tables.checkpoints.get(&partition).and_then(|row| row.halt.as_ref());
+            if halt.is_none_or(|halt| halt.offset != stopped.offset) {
+                behind.push(format!("the halt of {partition} at {} is noted as {halt:?}", stopped.offset));
+            }
+            // Nothing has to move the checkpoint over control records that stand right before the record at fault.
+            high = stopped.offset;
+            let entries = world.log.partition(&partition).map_or(&[][..], |log| &log.entries);
+            while high > 0 && matches!(entries.get(high as usize - 1), Some(Entry::Control)) {
+                high -= 1;
+            }
+        }
         let reached = world.server.tables.checkpoints.get(&partition).map_or(0, |row| match row.delivery {
             Delivery::ExactlyOnce => row.next_offset.get(),
             Delivery::AtLeastOnce => row.durable.get(),
@@ -25,11 +38,18 @@ pub fn behind(world: &World) -> Vec<String> {
         let committed = world.group.committed_offset(&partition);
         if reached < high {
             behind.push(format!("{partition} is at {reached} of {high}"));
-        } else if committed < high {
+        } else if committed < high && stopped.is_none_or(|stopped| stopped.partition != partition) {
             behind.push(format!("the group's offset of {partition} is {committed} of {high}"));
         }
     }
     behind
+}
+
+/// Workers that still count bytes of records, though every record is done with.
+pub fn held(world: &World) -> Vec<String> {
+    let running = world.workers_in(State::Running);
+    let bytes = |worker: &WorkerId| world.life(*worker).map_or(0, |life| life.buffer.bytes());
+    running.iter().filter(|worker| bytes(worker) > 0).map(|worker| format!("{worker} counts {} bytes of no records", bytes(worker))).collect()
 }
 
 /// Compares every table with what the log makes of it.

@@ -25,7 +25,6 @@ struct Found {
 
 async fn find(session: &mut PostgresSession) -> Result<Found, Fault> {
     let schema = session.options.bookkeeping.clone();
-    let during = During::Bookkeeping { schema: &schema };
     // By the catalogue: asking for the table itself needs rights that a first run may not have.
     let query = sqlx::query(
         "SELECT n.oid IS NOT NULL, c.oid IS NOT NULL, \
@@ -34,7 +33,7 @@ async fn find(session: &mut PostgresSession) -> Result<Found, Fault> {
          LEFT JOIN pg_catalog.pg_class c ON c.relnamespace = n.oid AND c.relname = 'oncesink_schema'",
     )
     .bind(schema.clone());
-    let rows = session.fetch(query, during, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?;
+    let rows = session.fetch(query, During::Bookkeeping, |row| Ok((row.try_get(0)?, row.try_get(1)?, row.try_get(2)?))).await?;
     let (in_place, table, may_create): (bool, bool, bool) = rows.into_iter().next().unwrap_or_default();
     let mut history = None;
     if table {
@@ -42,7 +41,7 @@ async fn find(session: &mut PostgresSession) -> Result<Found, Fault> {
         let query = sqlx::query(execute::once(sql));
         let read =
             |row: &sqlx::postgres::PgRow| Ok((row.try_get::<Option<i64>, _>(0)?, row.try_get::<Option<i64>, _>(1)?, row.try_get::<Option<String>, _>(2)?));
-        if let Some((Some(version), Some(needs), Some(id))) = session.fetch(query, during, read).await?.into_iter().next() {
+        if let Some((Some(version), Some(needs), Some(id))) = session.fetch(query, During::Bookkeeping, read).await?.into_iter().next() {
             history = Some((version, needs, id));
         }
     }
@@ -87,11 +86,10 @@ pub(super) async fn bookkeeping(session: &mut PostgresSession) -> Result<Bookkee
 /// Nothing where the tables are current, so that a role without CREATE starts.
 pub(super) async fn migrate(session: &mut PostgresSession) -> Result<(), Fault> {
     let schema = session.options.bookkeeping.clone();
-    let during = During::Bookkeeping { schema: &schema };
     if current(&find(session).await?)? {
         return Ok(());
     }
-    session.fetch(sqlx::query(LOCK).bind(schema.clone()), during, |_| Ok(())).await?;
+    session.fetch(sqlx::query(LOCK).bind(schema.clone()), During::Bookkeeping, |_| Ok(())).await?;
     // Another worker may have done it while this one waited.
     let found = find(session).await?;
     if let Standing::Behind(missing) = judge(&found) {
@@ -101,7 +99,7 @@ pub(super) async fn migrate(session: &mut PostgresSession) -> Result<(), Fault> 
                 .with_mend("let a role that may create tables run `oncesink migrate` once"));
         }
         for statement in statements(&found, &missing, &schema) {
-            session.run(statement, during).await?;
+            session.run(statement, During::Bookkeeping).await?;
         }
         tracing::info!(schema, "bookkeeping tables are up to date");
     }

@@ -15,7 +15,7 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(super) enum During<'a> {
     Connect,
-    Bookkeeping { schema: &'a str },
+    Bookkeeping,
     Catalogue,
     Write { table: &'a TableName },
 }
@@ -130,14 +130,14 @@ fn of_server(error: &PgDatabaseError, during: During<'_>, role: &str) -> Fault {
     fault.mend = mend(reason, during, role);
     match during {
         During::Write { .. } => {}
-        During::Bookkeeping { .. } if class == FaultClass::Changed => {
+        During::Bookkeeping if class == FaultClass::Changed => {
             fault.class = FaultClass::Halt;
             fault.reason = "missing-bookkeeping".into();
         }
-        During::Bookkeeping { .. } | During::Connect | During::Catalogue if matches!(class, FaultClass::Changed | FaultClass::Poison) => {
+        During::Bookkeeping | During::Connect | During::Catalogue if matches!(class, FaultClass::Changed | FaultClass::Poison) => {
             fault.class = FaultClass::Halt;
         }
-        During::Bookkeeping { .. } | During::Connect | During::Catalogue => {}
+        During::Bookkeeping | During::Connect | During::Catalogue => {}
     }
     fault
 }
@@ -151,10 +151,8 @@ fn mend(reason: &str, during: During<'_>, role: &str) -> Option<String> {
     let role = quoted_text(role);
     Some(match (reason, during) {
         ("permission", During::Write { table }) => format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {} TO {role};", qualified(table)),
-        ("permission", During::Bookkeeping { .. }) => "oncesink migrate --grants prints the grants that are needed".to_owned(),
-        ("missing-table" | "missing-column" | "type-changed", During::Bookkeeping { schema }) => {
-            format!("oncesink migrate makes the tables in schema {}", quoted_text(schema))
-        }
+        ("permission", During::Bookkeeping) => "oncesink migrate --grants prints the grants that are needed".to_owned(),
+        ("missing-table" | "missing-column" | "type-changed", During::Bookkeeping) => "oncesink migrate makes the bookkeeping tables".to_owned(),
         ("missing-table", During::Write { table }) => format!("create table {table}, or correct `table` in the route"),
         ("missing-column", During::Write { table }) => format!("add the column to {table}, or leave it out of the route"),
         ("missing-key", During::Write { table }) => format!("give {table} a primary key or a unique constraint on the key columns"),

@@ -109,8 +109,7 @@ impl Database for Postgres {
 
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
         let mut session = self.transaction().await?;
-        let during = session.bookkeeping();
-        let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), during, read_row).await?;
+        let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), During::Bookkeeping, read_row).await?;
         finish(session).await?;
         Ok(rows)
     }
@@ -124,7 +123,6 @@ impl Database for Postgres {
 
     async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         let mut session = self.transaction().await?;
-        let during = session.bookkeeping();
         let query = sqlx::query(execute::text(&self.statements.note_halt))
             .bind(pipeline)
             .bind(&*partition.topic)
@@ -133,7 +131,7 @@ impl Database for Postgres {
             .bind(halt.map(|halt| halt.detail.replace('\0', "")))
             .bind(halt.map(|halt| halt.offset))
             .bind(halt.map(|halt| halt.at));
-        session.execute(query, during).await?;
+        session.execute(query, During::Bookkeeping).await?;
         finish(session).await
     }
 
@@ -145,7 +143,6 @@ impl Database for Postgres {
             return Ok(Skip::Possible { halt: skipped.halt });
         }
         session.save(pipeline, &[skipped.row]).await?;
-        let during = session.bookkeeping();
         let audit = sqlx::query(execute::text(&self.statements.audit))
             .bind(pipeline)
             .bind(&*coordinate.partition.topic)
@@ -154,7 +151,7 @@ impl Database for Postgres {
             .bind("skip")
             .bind(who)
             .bind(skipped.detail);
-        session.execute(audit, during).await?;
+        session.execute(audit, During::Bookkeeping).await?;
         finish(session).await?;
         Ok(Skip::Done)
     }

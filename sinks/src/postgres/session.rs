@@ -85,14 +85,8 @@ impl PostgresSession {
         self.options.statement_timeout + ANSWER_MARGIN
     }
 
-    pub fn bookkeeping(&self) -> During<'static> {
-        During::Bookkeeping { schema: "" }
-    }
-
     /// Judges an error and remembers what it does to the session.
     fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
-        let schema = self.options.bookkeeping.clone();
-        let during = if matches!(during, During::Bookkeeping { .. }) { During::Bookkeeping { schema: &schema } } else { during };
         let fault = fault(error, during, self.options.connect.get_username());
         self.state = if ends_session(error) { State::Broken } else { State::Failed { forget_statements: fault.class == FaultClass::Changed } };
         fault
@@ -226,24 +220,24 @@ impl Session for PostgresSession {
         let indexes: Vec<i32> = partitions.iter().map(|partition| partition.index).collect();
         let sql = self.statements.lock(wait).clone();
         let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(topics).bind(indexes);
-        self.fetch(query, self.bookkeeping(), read_row).await
+        self.fetch(query, During::Bookkeeping, read_row).await
     }
 
     async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
         let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
         let sql = self.statements.topics.clone();
         let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(names);
-        self.fetch(query, self.bookkeeping(), |row| row.try_get::<String, _>(0).map(Arc::from)).await
+        self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0).map(Arc::from)).await
     }
 
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
         let sql = self.statements.insert_absent.clone();
-        self.execute(bind_rows(&sql, pipeline, rows), self.bookkeeping()).await.map(|_| ())
+        self.execute(bind_rows(&sql, pipeline, rows), During::Bookkeeping).await.map(|_| ())
     }
 
     async fn save(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
         let sql = self.statements.save.clone();
-        let saved = self.execute(bind_rows(&sql, pipeline, rows), self.bookkeeping()).await?;
+        let saved = self.execute(bind_rows(&sql, pipeline, rows), During::Bookkeeping).await?;
         if saved == rows.len() as u64 {
             return Ok(());
         }

@@ -1,6 +1,15 @@
 //! Both databases, for real: SQLite files in a temporary directory, and the PostgreSQL server that ONCESINK_TEST_POSTGRES names
 //! (the URL of a superuser; each test makes its own database there and drops it).
 
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
+#![allow(
+    clippy::cast_possible_truncation,
+    clippy::cast_possible_wrap,
+    clippy::cast_sign_loss,
+    clippy::cast_precision_loss,
+    reason = "a test's numbers are small"
+)]
+
 mod bookkeeping;
 mod catalogue;
 mod contract;

@@ -34,9 +34,6 @@ async fn integers_and_floats_at_their_edges(world: World) {
     worker.write(numbers.iter().map(|(id, float)| vec![V::I(*id), V::F(*float), V::B(*id > 0)]).collect()).await;
     for (id, float) in numbers {
         let texts = world.rows(&["id", "f", "CASE WHEN b THEN 't' ELSE 'f' END"], &format!("FROM things WHERE id = {id}")).await;
-        if id == i64::MIN && texts.is_empty() {
-            continue;
-        }
         let parts: Vec<&str> = texts[0].split('|').collect();
         assert_eq!((parts[0], parts[2]), (id.to_string().as_str(), if id > 0 { "t" } else { "f" }));
         // SQLite prints 15 digits; that the number itself is exact, the next statement says.
@@ -112,7 +109,6 @@ async fn every_kind_of_postgres() {
             (5, V::I(-1), "out-of-range"),
             (7, t("{secret"), "invalid-text"),
             (9, t("secret"), "invalid-text"),
-            (12, V::F(1.0), "connection"),
             (14, t("secret"), "too-long"),
             (15, t("-1"), "check"),
             (15, t("123456789012.5"), "out-of-range"),
@@ -122,9 +118,6 @@ async fn every_kind_of_postgres() {
             (6, t("secret"), "invalid-text"),
             (8, t("\"\u{0}secret"), "invalid-text"),
         ] {
-            if reason == "connection" {
-                continue;
-            }
             let fault = worker.fails(vec![bad(position, cell)]).await;
             assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, reason), "column {position}: {fault:?}");
             assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");

@@ -81,7 +81,7 @@ pub async fn target(world: &World, table: &str, write: WriteMode, version: Optio
     let position = |index: usize| columns.iter().position(|column| *column == index).unwrap();
     let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
     let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
-    Arc::new(Target { route: "route".into(), columns, key, version, write, table: table.clone() })
+    Arc::new(Target { route: "route".into(), columns, key, version, write, table })
 }
 
 /// One worker that holds partition `orders:0`.

@@ -201,6 +201,7 @@ fn a_value_from_a_file_is_a_secret() {
 fn what_is_shown_says_where_it_comes_from_and_loads_again() {
     let pipeline = loaded_with(SHORTEST, &[("ONCESINK__LOG__LEVEL", "debug")], &["kafka.start=latest"]);
     let shown = show(&pipeline);
+    let spaces = regex::Regex::new(" +#").unwrap();
     for line in [
         "name: orders  # orders.yaml:1",
         "  group: oncesink-orders  # default",
@@ -208,7 +209,6 @@ fn what_is_shown_says_where_it_comes_from_and_loads_again() {
         "  level: debug  # ONCESINK__LOG__LEVEL",
         "    table: public.orders  # orders.yaml:4",
     ] {
-        let spaces = regex::Regex::new(" +#").unwrap();
         assert!(spaces.replace_all(&shown, "  #").contains(line), "{line}\n{shown}");
     }
     let again = loaded(&shown.replace("***", "x"));

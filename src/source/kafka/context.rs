@@ -17,7 +17,7 @@ use rdkafka::{
 };
 
 use super::{StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, statistics::Statistics};
-use crate::source::Change;
+use crate::{source::Change, telemetry::metrics};
 
 #[derive(Debug)]
 pub(super) struct Context {
@@ -96,10 +96,13 @@ impl ClientContext for Context {
         let block = intake.flush();
         let observed = intake.observe(&statistics);
         drop(intake);
+        if !observed.ends.is_empty() {
+            self.outlet.change(Change::Ends { partitions: observed.ends });
+        }
         for input in block.into_iter().chain(observed.passed) {
             self.outlet.input(input);
         }
-        count_failed_commits(&self.group, observed.failed_commits);
+        metrics::offset_commit_failed(&self.group, observed.failed_commits);
     }
 
     fn error(&self, error: ClientError, reason: &str) {
@@ -114,13 +117,6 @@ impl ConsumerContext for Context {
         } else {
             self.revoke(consumer, partitions);
         }
-    }
-}
-
-/// A manual asynchronous commit has no callback in this client; a commit that Kafka has not shown after a while counts as failed.
-pub(super) fn count_failed_commits(group: &str, failed: u64) {
-    if failed > 0 {
-        metrics::counter!("oncesink_offset_commit_failures_total", "group" => group.to_owned()).increment(failed);
     }
 }
 

@@ -9,7 +9,7 @@ use super::{
     statistics::{Statistics, Verdict, Witness},
     unconfirmed::Unconfirmed,
 };
-use crate::source::{Commit, Input, RecordsBuilder, Sequence};
+use crate::source::{Commit, Ends, Input, RecordsBuilder, Sequence};
 
 /// A block is handed over at one of these, or when the partition changes, or when no record waits.
 const BLOCK_RECORDS: usize = 500;
@@ -65,6 +65,7 @@ struct Block {
 pub(super) struct Observed {
     pub passed: Vec<Input>,
     pub failed_commits: u64,
+    pub ends: Vec<(Partition, Ends)>,
 }
 
 impl Intake {
@@ -151,6 +152,7 @@ impl Intake {
         let (mut observed, now) = (Observed::default(), Instant::now());
         for (partition, reading) in &mut self.readings {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
+            observed.ends.extend(statistics.ends(&partition.topic, partition.index).map(|ends| (partition.clone(), ends)));
             observed.failed_commits += u64::from(reading.commits.hear(report.committed, now));
             let Some(sequence) = reading.sequence.filter(|_| reading.is_active() && !self.is_full) else { continue };
             match reading.witness.hear(report) {

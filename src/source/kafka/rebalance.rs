@@ -12,12 +12,15 @@ use rdkafka::{
 
 use super::{
     answer::question,
-    context::{Context, count_failed_commits},
+    context::Context,
     intake::Reading,
     look_up::{list_of, look_up},
     properties::Protocol,
 };
-use crate::source::{Change, Commit, Start};
+use crate::{
+    source::{Change, Commit, Start},
+    telemetry::metrics,
+};
 
 impl Context {
     pub(super) fn assign(&self, consumer: &BaseConsumer<Self>, list: &TopicPartitionList) {
@@ -176,7 +179,7 @@ pub(super) fn commit(context: &Context, consumer: &BaseConsumer<Context>, commit
         Ok(()) => context.intake().asked_to_commit(commits),
         Err(error) => {
             tracing::warn!(%error, "cannot commit offsets to kafka");
-            count_failed_commits(&context.group, commits.len() as u64);
+            metrics::offset_commit_failed(&context.group, commits.len() as u64);
         }
     }
 }

@@ -3,7 +3,10 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
+use oncesink_sinks::model::NextOffset;
 use serde::Deserialize;
+
+use crate::source::Ends;
 
 #[derive(Debug, Deserialize)]
 pub(super) struct Statistics<'a> {
@@ -42,6 +45,15 @@ struct Entry<'a> {
     fetch_state: Cow<'a, str>,
     next_offset: i64,
     committed_offset: i64,
+    #[serde(default = "unknown")]
+    lo_offset: i64,
+    #[serde(default = "unknown")]
+    ls_offset: i64,
+}
+
+/// What librdkafka prints of an offset that it has not heard yet is negative, too.
+const fn unknown() -> i64 {
+    -1
 }
 
 /// One partition, as the client reports it.
@@ -84,6 +96,14 @@ impl<'a> Statistics<'a> {
             _ => Fetching::Preparing,
         };
         Some(Report { fetching, queued: entry.fetchq_cnt > 0, next: entry.next_offset, committed: entry.committed_offset, broker: entry.broker, fetches })
+    }
+}
+
+impl Statistics<'_> {
+    /// Log start and last stable offset, once both were heard.
+    pub(super) fn ends(&self, topic: &str, partition: i32) -> Option<Ends> {
+        let entry = self.topics.get(topic)?.partitions.get(partition.to_string().as_str())?;
+        (entry.lo_offset >= 0 && entry.ls_offset >= 0).then_some(Ends { low: NextOffset::new(entry.lo_offset), high: NextOffset::new(entry.ls_offset) })
     }
 }
 

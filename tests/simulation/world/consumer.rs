@@ -3,7 +3,6 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
-    time::Duration,
 };
 
 use oncesink::source::{Buffer, Change, Channels, Commit, Found, Identity, Input, RecordsBuilder, Reply, Sequence, Source, Start, TopicFound};
@@ -28,9 +27,6 @@ use super::{
     log::Entry,
     worker::{WorkerId, gate},
 };
-
-/// How long a callback waits for the engine. Below the group's own patience.
-pub const CALLBACK_BUDGET: Duration = Duration::from_secs(3);
 
 enum Command {
     Start(Vec<Start>),
@@ -185,6 +181,7 @@ impl Consumer {
         self.sim.pause(1, 20).await;
         gate(&self.sim, self.worker).await;
         let (reply, answer) = oneshot::channel();
+        let budget = self.sim.lock().plan.callback_budget;
         {
             let mut world = self.sim.lock();
             world.story.tell(format_args!("{}: assigned {}", self.worker, list(&partitions)));
@@ -195,7 +192,7 @@ impl Consumer {
             self.assigned.extend(partitions.iter().cloned());
             let _ = self.changes.send(Change::Assigned { partitions: found, topics, reply: Reply::new(move |starts| reply.send(starts).is_ok()) });
         }
-        let answer = timeout(CALLBACK_BUDGET, answer).await;
+        let answer = timeout(budget, answer).await;
         gate(&self.sim, self.worker).await;
         match answer {
             Ok(Ok(starts)) => self.start(starts),
@@ -206,6 +203,7 @@ impl Consumer {
     async fn revoke(&mut self, partitions: Vec<Partition>) {
         let partitions: Vec<Partition> = partitions.into_iter().filter(|partition| self.assigned.contains(partition)).collect();
         let (reply, answer) = oneshot::channel();
+        let budget = self.sim.lock().plan.callback_budget;
         {
             let mut world = self.sim.lock();
             world.story.tell(format_args!("{}: revoked {}", self.worker, list(&partitions)));
@@ -224,7 +222,7 @@ impl Consumer {
             });
             let _ = self.changes.send(Change::Revoked { partitions: partitions.clone(), reply });
         }
-        let answer = timeout(CALLBACK_BUDGET, answer).await;
+        let answer = timeout(budget, answer).await;
         gate(&self.sim, self.worker).await;
         match answer {
             Ok(Ok(commits)) => self.commit(commits),

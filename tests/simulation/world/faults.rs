@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncesink_sinks::model::{Delivery, Epoch};
+use oncesink_sinks::model::{Coordinate, Delivery, Epoch};
 use rand::{Rng, seq::IndexedRandom};
 use tokio::time::{Instant, sleep};
 
@@ -111,13 +111,17 @@ pub async fn chaos(sim: Shared) {
 }
 
 /// Ends all trouble: nobody stands still, and the world is as it should be.
+///
+/// One record may stay refused: it must stop its own partition only.
 pub fn heal(sim: &Shared) {
     let mut world = sim.lock();
     world.story.tell(format_args!("all trouble ends"));
     world.quiet = true;
     world.weather.clear();
-    world.server.refused_payloads.clear();
     for worker in world.workers.keys().copied().collect::<Vec<_>>() {
+        if let Some(life) = world.workers.get_mut(&worker) {
+            life.armed = None;
+        }
         world.thaw(worker);
         if world.life(worker).is_some_and(|life| life.cut_off) {
             world.cut_off(worker, false);
@@ -136,8 +140,7 @@ fn strike(sim: &Shared, fault: Fault) {
         }
         Fault::Kill => with_worker(sim, |sim, victim| {
             let mut world = sim.lock();
-            world.kill(victim);
-            world.let_connections_die(victim);
+            world.strike_worker(victim, State::Dead);
             world.story.count("worker killed");
             world.fired();
             drop(world);
@@ -145,8 +148,7 @@ fn strike(sim: &Shared, fault: Fault) {
         }),
         Fault::Freeze => with_worker(sim, |sim, victim| {
             let mut world = sim.lock();
-            world.freeze(victim);
-            world.let_connections_die(victim);
+            world.strike_worker(victim, State::Frozen);
             world.story.count("worker frozen");
             world.fired();
             let lasts = world.milliseconds(500, 15_000);
@@ -298,6 +300,22 @@ impl World {
         self.story.count("faults fired");
     }
 
+    /// Half of the time in the middle of what it does next with the database.
+    fn strike_worker(&mut self, victim: WorkerId, state: State) {
+        if self.chance(50) {
+            let steps = self.random.random_range(0..24);
+            if let Some(life) = self.workers.get_mut(&victim) {
+                life.armed = Some((steps, state));
+            }
+            return;
+        }
+        match state {
+            State::Dead => self.kill(victim),
+            _ => self.freeze(victim),
+        }
+        self.let_connections_die(victim);
+    }
+
     fn database_stops(&mut self, how: &str) {
         let lasts = self.milliseconds(200, 4000);
         self.story.tell(format_args!("fault: the database {how} for {lasts:?}"));
@@ -320,12 +338,58 @@ impl World {
         }
         self.database_stops("is restored from a backup, and is away");
         self.server.tables = backup;
+        self.was_restored = true;
         self.story.count("database restored");
         self.fired();
     }
 
     fn every_partition_was_claimed(&self) -> bool {
         self.log.partitions().iter().all(|partition| self.server.tables.checkpoints.get(partition).is_some_and(|row| row.claim.epoch > Epoch(0)))
+    }
+
+    /// Under at-least-once a restored database is a halt that a person ends: without commits, reading begins at the floor.
+    pub fn move_offsets_after_a_restore(&mut self) {
+        let concerned: Vec<_> = self.log.topics.iter().filter(|topic| topic.kind.delivery() == Delivery::AtLeastOnce).map(|topic| topic.name.clone()).collect();
+        if self.was_restored && !concerned.is_empty() {
+            self.story.tell(format_args!("somebody deletes the group's offsets of {concerned:?}"));
+            self.story.count("offsets moved by hand after a restore");
+            self.group.forget_commits_of(&concerned);
+        }
+    }
+
+    /// One more record that the tables refuse; the records before it are fine. None where such are skipped.
+    pub fn refuse_one_more(&mut self) -> Option<Coordinate> {
+        self.server.refused_payloads.clear();
+        if self.plan.skips {
+            return None;
+        }
+        // In an append table every record is written; in a keyed one a later record may take its place first.
+        let mut partitions = self.log.partitions();
+        partitions.retain(|partition| self.log.topic(&partition.topic).is_some_and(|topic| topic.kind.append_table().is_some()));
+        let partition = partitions.choose(&mut self.random)?.clone();
+        let Entry::Record(fact) = self.log.produce(&partition, false, &mut self.random) else { return None };
+        if !fact.is_visible() {
+            return None;
+        }
+        let offset = self.log.partition(&partition)?.high() - 1;
+        self.story.tell(format_args!("the record {} is refused by the tables, and nothing else is wrong", partition.at(offset)));
+        self.server.refused_payloads.insert(fact.payload);
+        self.witness.refused.insert(fact.payload);
+        Some(partition.at(offset))
+    }
+
+    /// What the engines counted, for the histogram.
+    pub fn count_totals(&mut self) {
+        let (mut fenced, mut rewound, mut unknown) = (0, 0, 0);
+        for life in self.workers.values() {
+            let report = life.report.borrow();
+            fenced += report.totals.fenced;
+            rewound += report.totals.rewinds;
+            unknown += report.totals.unknown_commits;
+        }
+        for (name, times) in [("engine: fenced", fenced), ("engine: rewound", rewound), ("engine: unknown outcome", unknown)] {
+            *self.story.counts.entry(name).or_insert(0) += times;
+        }
     }
 
     /// Retention: what every start is past is not there any more.

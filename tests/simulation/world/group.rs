@@ -2,6 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -109,6 +110,10 @@ impl Group {
 
     pub fn committed_offset(&self, partition: &Partition) -> i64 {
         self.committed.get(partition).map_or(0, |(next, _)| next.get())
+    }
+
+    pub fn forget_commits_of(&mut self, topics: &[Arc<str>]) {
+        self.committed.retain(|partition, _| !topics.contains(&partition.topic));
     }
 
     pub fn forget_commits(&mut self) {

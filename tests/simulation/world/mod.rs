@@ -58,6 +58,7 @@ pub struct World {
     pub next_worker: u64,
     /// No more faults are drawn: everything must come to rest.
     pub quiet: bool,
+    pub was_restored: bool,
 }
 
 impl Sim {
@@ -79,6 +80,7 @@ impl Sim {
             witness: Witness::default(),
             next_worker: 0,
             quiet: false,
+            was_restored: false,
         };
         Arc::new(Self { world: Mutex::new(world), locks_freed: Notify::new(), group_changed: Notify::new(), life_changed: Notify::new() })
     }

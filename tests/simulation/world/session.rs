@@ -55,12 +55,14 @@ async fn travel(sim: &Shared, worker: WorkerId) {
     gate(sim, worker).await;
     let delay = {
         let mut world = sim.lock();
+        world.step(worker);
+        let latency = world.plan.latency;
         if world.strikes(Weather::SlowDatabase, 30) {
             world.milliseconds(100, 1500)
         } else if world.chance(60) {
             Duration::ZERO
         } else {
-            world.milliseconds(1, 3)
+            world.milliseconds(1, latency)
         }
     };
     if delay > Duration::ZERO {
@@ -361,6 +363,8 @@ impl Session for SimulatedSession {
 
     async fn commit(&mut self) -> Result<(), CommitError> {
         gate(&self.sim, self.worker).await;
+        self.sim.lock().step(self.worker);
+        gate(&self.sim, self.worker).await;
         let (manner, transit) = {
             let mut world = self.sim.lock();
             let manner = if world.strikes(Weather::LostCommits, 35) {
@@ -371,7 +375,10 @@ impl Session for SimulatedSession {
             let transit = match manner {
                 Manner::TakesEffectLater => world.milliseconds(50, 2500),
                 _ if world.strikes(Weather::SlowDatabase, 30) => world.milliseconds(100, 1500),
-                _ => world.milliseconds(0, 3),
+                _ => {
+                    let latency = world.plan.latency;
+                    world.milliseconds(0, latency)
+                }
             };
             if let Some(connection) = world.server.connections.get_mut(&self.connection) {
                 connection.committing = manner != Manner::LostOnTheWay;
@@ -408,6 +415,7 @@ impl Session for SimulatedSession {
                 None
             }
         };
+        self.sim.lock().step(self.worker);
         gate(&self.sim, self.worker).await;
         let mut world = self.sim.lock();
         world.witness.settle(self.connection);

@@ -7,10 +7,14 @@ use std::{
     task::{Context, Poll},
 };
 
+use oncesink::{
+    engine::Report,
+    source::{Buffer, Source},
+};
 use oncesink_sinks::transaction::Transactional;
 use rand::Rng;
 use tokio::{
-    sync::{Notify, oneshot},
+    sync::{Notify, oneshot, watch},
     time::Instant,
 };
 
@@ -47,7 +51,12 @@ pub struct Life {
     pub cut_off: bool,
     /// Since when the coordinator has not heard it.
     pub silent_since: Option<Instant>,
+    /// It is killed or frozen at its n-th step with the database from now on: in the middle of a transaction, not between.
+    pub armed: Option<(u32, State)>,
     stop: Option<oneshot::Sender<()>>,
+    /// What its engine tells of itself.
+    pub report: watch::Receiver<Report>,
+    pub buffer: Arc<Buffer>,
     wake: Arc<Notify>,
 }
 
@@ -58,6 +67,18 @@ impl World {
 
     pub fn workers_in(&self, state: State) -> Vec<WorkerId> {
         self.workers.iter().filter(|(_, life)| life.state == state).map(|(worker, _)| *worker).collect()
+    }
+
+    /// What every engine says of itself, for whoever reads why a seed came to no rest.
+    pub fn tell_states(&mut self) {
+        for worker in self.workers_in(State::Running) {
+            let Some(life) = self.workers.get(&worker) else { continue };
+            let report = life.report.borrow().clone();
+            self.story.tell(format_args!("{worker}: {} bytes counted, limit {}, failing: {:?}", life.buffer.bytes(), self.plan.buffer, report.failing));
+            for (partition, state) in report.partitions {
+                self.story.tell(format_args!("{worker}: {partition} {:?}, checkpoint {}, committed {:?}", state.state, state.checkpoint, state.committed));
+            }
+        }
     }
 
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Life)) {
@@ -84,6 +105,28 @@ impl World {
     pub fn kill(&mut self, worker: WorkerId) {
         self.story.tell(format_args!("{worker} is killed"));
         self.change(worker, |life| life.state = State::Dead);
+    }
+
+    /// A step of this worker with the database: an armed strike may hit it here.
+    pub fn step(&mut self, worker: WorkerId) {
+        let Some(life) = self.workers.get_mut(&worker) else { return };
+        let Some((steps, state)) = life.armed else { return };
+        if steps > 0 {
+            life.armed = Some((steps - 1, state));
+            return;
+        }
+        life.armed = None;
+        if life.state != State::Running {
+            return;
+        }
+        if state == State::Dead {
+            self.kill(worker);
+            self.story.count("worker killed at a step");
+        } else {
+            self.freeze(worker);
+            self.story.count("worker frozen at a step");
+        }
+        self.let_connections_die(worker);
     }
 
     pub fn cut_off(&mut self, worker: WorkerId, cut_off: bool) {
@@ -123,17 +166,30 @@ pub async fn gate(sim: &Shared, worker: WorkerId) {
 /// Starts one more process with the product's engine in it.
 pub fn start(sim: &Shared) -> WorkerId {
     let (stop, stopped) = oneshot::channel();
-    let (worker, seed, id) = {
+    let (publish, report) = watch::channel(Report::default());
+    let worker = {
         let mut world = sim.lock();
         world.next_worker += 1;
-        let worker = WorkerId(world.next_worker);
-        let life = Life { state: State::Running, cut_off: false, silent_since: None, stop: Some(stop), wake: Arc::new(Notify::new()) };
+        WorkerId(world.next_worker)
+    };
+    let (source, channels) = consumer::start(sim, worker);
+    let (seed, id) = {
+        let mut world = sim.lock();
+        let life = Life {
+            state: State::Running,
+            cut_off: false,
+            silent_since: None,
+            armed: None,
+            stop: Some(stop),
+            report,
+            buffer: source.buffer().clone(),
+            wake: Arc::new(Notify::new()),
+        };
         world.workers.insert(worker, life);
         world.story.tell(format_args!("{worker} starts"));
         world.story.count("worker started");
-        (worker, world.random.random::<u64>(), world.server.id.clone())
+        (world.random.random::<u64>(), world.server.id.clone())
     };
-    let (source, channels) = consumer::start(sim, worker);
     let database = Arc::new(SimulatedDatabase::new(sim.clone(), worker));
     let sink = Arc::new(Transactional::new(database, id, seed));
     let router = Arc::new(SimulatedRouter::new(sim.clone(), worker));
@@ -144,7 +200,7 @@ pub fn start(sim: &Shared) -> WorkerId {
             std::future::pending::<()>().await;
         }
     };
-    let running = engine::start(settings, Box::new(source), channels, sink, router, seed, shutdown);
+    let running = engine::start(settings, Box::new(source), channels, sink, router, seed, publish, shutdown);
     let process = Process { sim: sim.clone(), worker, running: Some(Box::pin(running)), waiting: None };
     let sim = sim.clone();
     let task = tokio::spawn(process);

@@ -36,6 +36,7 @@ fn next_change(channels: &mut Channels) -> Change {
     let begin = Instant::now();
     loop {
         match channels.changes.try_recv() {
+            Ok(Change::Ends { .. }) => {}
             Ok(change) => return change,
             Err(_) => assert!(begin.elapsed() < LIMIT, "no change came"),
         }

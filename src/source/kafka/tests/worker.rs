@@ -138,7 +138,7 @@ impl Engine {
                     database.owner.remove(&partition);
                 }
             }
-            Change::Reachable(_) | Change::LookedUp { .. } => {}
+            Change::Reachable(_) | Change::Ends { .. } | Change::LookedUp { .. } => {}
             Change::OutOfRange { partitions } => database.wrong.push(format!("out of range: {partitions:?}")),
             Change::Failed { reason, detail } => database.wrong.push(format!("{reason}: {detail}")),
         }
