@@ -14,8 +14,8 @@ pub(crate) fn text(sql: &Arc<str>) -> AssertSqlSafe<Arc<str>> {
 }
 
 /// The same, for text that is run once.
-pub(crate) fn once(sql: String) -> AssertSqlSafe<String> {
-    AssertSqlSafe(sql)
+pub(crate) fn once(sql: String) -> AssertSqlSafe<Arc<str>> {
+    text(&Arc::from(sql))
 }
 
 pub(crate) fn quoted(name: &Identifier) -> String {

@@ -128,8 +128,6 @@ impl Engine {
     }
 
     fn close_source(&mut self) {
-        self.commit();
-        self.publish();
         self.phase = Phase::Closing;
         self.source.close();
     }

@@ -9,11 +9,12 @@ use std::{
 use oncesink_sinks::{
     checkpoint::{Refusal, StoredHalt},
     fault::Fault,
-    model::{NextOffset, Partition},
+    model::{NextOffset, Partition, Target},
 };
 use tokio::time::Instant;
 
-use crate::decode::Bad;
+use super::EngineSettings;
+use crate::{decode::Bad, route::widening};
 
 /// How often a halt that goes on is logged again.
 const LOG_AGAIN: Duration = Duration::from_secs(600);
@@ -52,8 +53,9 @@ impl Halt {
 
     /// A record that does not decode.
     #[must_use]
-    pub fn bad_record(bad: &Bad, route: &str, offset: i64) -> Self {
-        Self { met: Met::AtRecord, ..Self::new(bad.rule, format!("{bad} (route {route})"), offset) }
+    pub fn bad_record(bad: &Bad, target: &Target, offset: i64) -> Self {
+        let route = &target.route;
+        Self { met: Met::AtRecord, mend: widening(target, bad), ..Self::new(bad.rule, format!("{bad} (route {route})"), offset) }
     }
 
     /// A record that the database refuses.
@@ -105,27 +107,28 @@ pub struct HaltLog {
 }
 
 impl HaltLog {
-    pub fn note(&mut self, pipeline: &str, partition: &Partition, halt: &Halt, again_in: Duration) {
+    pub fn note(&mut self, settings: &EngineSettings, partition: &Partition, halt: &Halt) {
         if self.logged.is_some_and(|logged| logged.elapsed() < LOG_AGAIN) {
             return;
         }
         self.logged = Some(Instant::now());
-        let place = partition.at(halt.offset);
+        let (place, file, brokers) = (partition.at(halt.offset), &settings.file, &settings.brokers);
         let mut text = format!("halted {place}: {}: {}", halt.reason, halt.detail);
-        text.push_str(&format!(
-            "\n  state  all before {} is committed; {partition} waits there; other partitions go on; tried again every {}s",
-            halt.offset,
-            again_in.as_secs()
-        ));
-        if halt.met == Met::AtRecord {
-            text.push_str(&format!("\n  look   kcat -C -t {} -p {} -o {} -c 1 -b BROKERS", partition.topic, partition.index, halt.offset));
+        let mut line = |what: &str, says: String| text.push_str(&format!("\n  {what:<5}  {says}"));
+        line("state", format!("all before {} is committed; {partition} waits there; the other partitions go on", halt.offset));
+        let at_record = halt.met == Met::AtRecord;
+        if at_record {
+            line("look", format!("kcat -C -b {brokers} -t {} -p {} -o {} -c 1", partition.topic, partition.index, halt.offset));
         }
-        if let Some(mend) = &halt.mend {
-            text.push_str(&format!("\n  mend   {mend}"));
+        let again = settings.halt_retry.as_secs();
+        match &halt.mend {
+            Some(mend) => line("mend", format!("{mend}   tried again every {again}s")),
+            None => line("again", format!("every {again}s: it goes on by itself once it is mended")),
         }
-        if halt.met == Met::AtRecord {
-            text.push_str(&format!("\n  or     leave out this one: oncesink skip {pipeline}.yaml {place} --execute"));
+        if at_record {
+            line("or", format!("leave out this one:   oncesink skip {file} {place} --execute"));
         }
+        let pipeline = &*settings.pipeline;
         tracing::error!(pipeline, %partition, reason = %halt.reason, "{text}");
     }
 }

@@ -75,7 +75,7 @@ impl Engine {
             let slot = &mut self.writers[writer];
             let open = slot.open.entry(delivery).or_insert_with(|| OpenBatch::new(delivery, &self.buffer));
             if let Err(stopped) = open.add(&record, next, &mut plan.routes) {
-                self.halt(partition, Halt::bad_record(&stopped.bad, &stopped.route, record.offset));
+                self.halt(partition, Halt::bad_record(&stopped.bad, &stopped.target, record.offset));
                 return;
             }
             lane.ledger.take(NextOffset::after(record.offset));

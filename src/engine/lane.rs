@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     backoff::Backoff,
-    halt::{Halt, HaltLog},
+    halt::{Halt, HaltLog, Met},
     ledger::Ledger,
     report::{PartitionReport, PartitionState},
 };
@@ -106,6 +106,12 @@ impl Lane {
     #[must_use]
     pub fn may_write(&self) -> bool {
         matches!(self.state, State::Running | State::Draining | State::Halting { .. })
+    }
+
+    /// Whether Kafka may be told what is durable: not where the claim was refused or another worker has it.
+    #[must_use]
+    pub fn may_commit(&self) -> bool {
+        self.may_write() || self.halted.as_ref().is_some_and(|halt| halt.met != Met::AtClaim)
     }
 
     /// Nothing happened for that long, and nothing is on its way.

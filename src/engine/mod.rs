@@ -65,6 +65,9 @@ pub struct EngineSettings {
     pub pipeline: Arc<str>,
     /// Who holds a partition, for people: host and process.
     pub owner: Arc<str>,
+    /// How a person reaches the pipeline's Kafka and names its file, for messages.
+    pub brokers: Arc<str>,
+    pub file: Arc<str>,
     /// `kafka.group` is written in the file: what others committed there is taken over.
     pub adopts_commits: bool,
     /// Connections that write. Partitions stick to one.
@@ -88,6 +91,8 @@ impl Default for EngineSettings {
         Self {
             pipeline: Arc::from("oncesink"),
             owner: Arc::from(""),
+            brokers: Arc::from("BROKERS"),
+            file: Arc::from("FILE"),
             adopts_commits: false,
             writers: 4,
             batch: BatchLimits::default(),

@@ -53,7 +53,7 @@ struct OpenSpan {
 #[derive(Debug)]
 pub struct Stopped {
     pub bad: Bad,
-    pub route: Arc<str>,
+    pub target: Arc<Target>,
 }
 
 impl OpenBatch {
@@ -79,9 +79,9 @@ impl OpenBatch {
                 Ok(Decoded::Row) => continue,
                 Ok(Decoded::Filtered) => LeftOutBecause::Filtered,
                 // Not one record is bad but the route: skipping would skip them all.
-                Err(bad) if bad.rule == rule::NO_COLUMN_MATCHES => return Err(Stopped { bad, route: route.target.route.clone() }),
+                Err(bad) if bad.rule == rule::NO_COLUMN_MATCHES => return Err(Stopped { bad, target: route.target.clone() }),
                 Err(bad) => match route.on_bad_record {
-                    OnBadRecord::Halt => return Err(Stopped { bad, route: route.target.route.clone() }),
+                    OnBadRecord::Halt => return Err(Stopped { bad, target: route.target.clone() }),
                     OnBadRecord::Skip => {
                         tracing::warn!(record = %record.partition().at(record.offset), route = %route.target.route, reason = %bad, "record skipped");
                         LeftOutBecause::Skipped(Cow::Borrowed(bad.rule))

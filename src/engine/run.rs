@@ -225,7 +225,7 @@ impl Engine {
     }
 
     pub fn commit(&mut self) {
-        let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_write()).map(|(partition, _)| partition.clone()).collect();
+        let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_commit()).map(|(partition, _)| partition.clone()).collect();
         let commits: Vec<Commit> = partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
         if !commits.is_empty() {
             self.source.commit(commits);
@@ -280,7 +280,7 @@ impl Engine {
                 }
             };
             metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
-            lane.log.note(&pipeline, &lane.partition, &halt, halt_retry);
+            lane.log.note(&self.settings, &lane.partition, &halt);
             stored.push((lane.partition.clone(), halt.stored()));
             lane.halted = Some(halt);
             lane.rest(halt_retry);
@@ -319,13 +319,11 @@ impl Engine {
 
     pub fn publish(&mut self) {
         self.publish_at = Instant::now() + REPORT_EVERY;
-        // The source gives everything back while it closes; where each partition stood at the end is what people ask for.
-        if self.phase != Phase::Closing {
-            if self.phase == Phase::Running {
+        // Everything is given back at the end; where each partition stood then is what people ask for.
+        if self.phase == Phase::Running {
             self.report.partitions.clear();
         }
         self.report.partitions.extend(self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())));
-        }
         self.report.buffer_bytes = self.buffer.bytes();
         self.report.stopping = self.phase != Phase::Running;
         self.gauge();

@@ -14,6 +14,7 @@ mod bind;
 mod config;
 mod key;
 mod mapping;
+mod mend;
 mod routes;
 #[cfg(test)]
 mod tests;
@@ -21,6 +22,7 @@ mod topics;
 
 pub use config::{ColumnSource, ExtraFields, Format, KeyFormat, MissingFields, RouteConfig, TimestampUnit, Tombstone, TopicSelector};
 pub use mapping::{MappedColumn, Mapping};
+pub use mend::widening;
 pub use routes::Routes;
 
 /// Everything that is done with the records of one topic.

@@ -191,6 +191,8 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
     EngineSettings {
         pipeline: pipeline.name.clone(),
         owner: Arc::from(connect::owner()),
+        brokers: Arc::from(pipeline.kafka.brokers.as_str()),
+        file: Arc::from(pipeline.file.display().to_string()),
         adopts_commits: pipeline.group_written,
         writers: pipeline.database.writers,
         batch: engine::BatchLimits { rows: pipeline.batch.rows, bytes: pipeline.batch.bytes, linger: pipeline.batch.linger },
