@@ -261,6 +261,8 @@ impl Engine {
                 Standing::Mine => continue,
                 Standing::Applied if is_ours => self.advance(&span),
                 Standing::Taken if is_ours => self.taken_away(&partition),
+                // Lost while the batch was in flight: nothing is left to restart, but a zombie's attempt must be seen.
+                Standing::Taken if !self.lanes.contains_key(&partition) => self.count_fenced(&partition),
                 Standing::Rewound { row, expected } if is_ours => self.rewound(&partition, row, expected),
                 Standing::Gone if is_ours => {
                     let detail = "the checkpoint row of a running partition is gone: somebody deleted it, or the database was restored to before it";
@@ -280,11 +282,15 @@ impl Engine {
     /// Another worker claimed the partition. If it is still ours by the group, it is claimed again, but not at once: two that both
     /// think so would take it from each other for ever.
     pub fn taken_away(&mut self, partition: &Partition) {
+        self.count_fenced(partition);
+        let jitter = Duration::from_millis(1000 + rand::Rng::random_range(&mut self.random, 0..4000));
+        self.restart(partition, Some(jitter));
+    }
+
+    fn count_fenced(&mut self, partition: &Partition) {
         self.report.totals.fenced += 1;
         metrics::fenced(&self.settings.pipeline);
         tracing::warn!(pipeline = %self.settings.pipeline, %partition, "fenced: another worker has claimed this partition");
-        let jitter = Duration::from_millis(1000 + rand::Rng::random_range(&mut self.random, 0..4000));
-        self.restart(partition, Some(jitter));
     }
 
     /// The database was restored to an older state: the topic has what it lost.

@@ -35,6 +35,11 @@ impl Job {
     }
 }
 
+/// Attempts that the fence turned away.
+fn fenced(worker: &Worker) -> f64 {
+    worker.metric("oncesink_fenced_total", &[]).unwrap_or(0.0)
+}
+
 fn works(worker: &Worker) -> bool {
     worker.applied() > 0.0
 }
@@ -59,7 +64,9 @@ fn a_worker_joins_and_leaves() {
 
 #[test]
 fn a_worker_frozen_past_its_session_is_fenced() {
-    let job = Job::new("frozen");
+    let mut job = Job::new("frozen");
+    // A batch is open nearly all the time: it is what the thawed worker tries to write before it learns that it was put out.
+    job.file = job.file.also("batch: { linger: 2s }");
     let stream = Stream::start(&job.topic, 13);
     let mut frozen = Worker::start(&job.file);
     let mut other = Worker::start(&job.file);
@@ -72,6 +79,10 @@ fn a_worker_frozen_past_its_session_is_fenced() {
     let before = other.applied();
     wait_until(seconds(60), "the other worker goes on", || other.applied() > before + 1_000.0);
     frozen.thaw();
+    wait_until(seconds(30), "the thawed worker's attempt is fenced", || {
+        frozen.assert_runs();
+        fenced(&frozen) > 0.0
+    });
     wait_until(seconds(60), "the thawed worker works again", || {
         frozen.assert_runs();
         job.database.number(owned) == 2
