@@ -1,9 +1,10 @@
 use std::process::ExitCode;
 
 use clap::Parser;
-use oncesink::cli::CommandLine;
+use oncesink::cli::{CommandLine, memory};
 
 fn main() -> ExitCode {
+    memory::share_arenas();
     let command_line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -12,6 +12,7 @@ mod demo;
 mod example;
 mod exit;
 mod files;
+pub mod memory;
 mod migrate;
 mod output;
 mod plan;
