@@ -68,6 +68,13 @@ impl Database {
         self.url().rsplit('/').next().unwrap_or_default().to_owned()
     }
 
+    /// `host:port` of its server, and its name there.
+    pub fn server_and_name(&self) -> (String, String) {
+        let url = self.url();
+        let address = url.rsplit('@').next().and_then(|address| address.split_once('/')).expect("a server's URL");
+        (address.0.to_owned(), address.1.to_owned())
+    }
+
     #[track_caller]
     pub fn execute(&self, sql: &str) {
         if let Err(error) = self.try_rows(sql) {

@@ -7,6 +7,7 @@ mod checker;
 mod database;
 mod file;
 mod kafka;
+mod proxy;
 mod random;
 mod servers;
 mod topic;

@@ -1,10 +1,13 @@
 //! Workers come, go and freeze. Nothing is lost, nothing takes effect twice.
 
+use std::time::Duration;
+
 use crate::{
     checker::{applied, assert_orders, create_order_tables, order_routes},
     database::{Database, Kind},
     file::PipelineFile,
     main_job::Stream,
+    proxy::Proxy,
     topic::{Orders, Topic},
     wait::{pause, seconds, wait_until},
     worker::Worker,
@@ -62,24 +65,42 @@ fn a_worker_joins_and_leaves() {
     assert_eq!(job.topic.lag(&job.file.group()), Some(0));
 }
 
+/// The hardest zombie: its batch is on its way while its partitions go to another worker, and arrives after that.
 #[test]
 fn a_worker_frozen_past_its_session_is_fenced() {
-    let mut job = Job::new("frozen");
-    // A batch is open nearly all the time: it is what the thawed worker tries to write before it learns that it was put out.
-    job.file = job.file.also("batch: { linger: 2s }");
+    let job = Job::new("frozen");
+    let (server, name) = job.database.server_and_name();
+    let proxy = Proxy::to(&server);
+    let url = job.database.url().replacen(&server, proxy.address(), 1);
+    // A transaction begins every second or so: the wire can be held between two of them.
+    let by_proxy =
+        PipelineFile::with("frozen_by_proxy", &job.topic.brokers, &url, &order_routes(&job.topic.name)).named(&job.file.name).also("batch: { linger: 1s }");
     let stream = Stream::start(&job.topic, 13);
-    let mut frozen = Worker::start(&job.file);
+    let mut frozen = Worker::start(&by_proxy);
     let mut other = Worker::start(&job.file);
     wait_until(seconds(60), "both workers work", || works(&frozen) && works(&other));
-    // A freeze counts only if there is something in its hands that it will try to write when it thaws.
-    wait_until(seconds(60), "the worker holds records", || frozen.metric("oncesink_buffer_bytes", &[]).is_some_and(|bytes| bytes > 0.0));
+    // Not inside a transaction, which the server would end: the whole batch is to come late, and to meet the fence.
+    wait_until(seconds(60), "the wire is held between two transactions", || {
+        proxy.hold();
+        pause(Duration::from_millis(100));
+        let busy = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND state <> 'idle' AND client_port IN ({})", proxy.ports());
+        let is_between = job.database.number(&busy) == 0;
+        if !is_between {
+            proxy.release();
+        }
+        is_between
+    });
+    wait_until(seconds(60), "the worker has a batch on its way", || proxy.something_waits());
+    let holds = frozen.metric("oncesink_buffer_bytes", &[]).is_some_and(|bytes| bytes > 0.0);
+    assert!(holds, "a freeze counts only if there is something in its hands");
     frozen.freeze();
     let owned = "SELECT count(DISTINCT owner) FROM oncesink.oncesink_checkpoint";
     wait_until(seconds(60), "the other worker has taken all partitions over", || job.database.number(owned) == 1);
     let before = other.applied();
     wait_until(seconds(60), "the other worker goes on", || other.applied() > before + 1_000.0);
+    proxy.release();
     frozen.thaw();
-    wait_until(seconds(30), "the thawed worker's attempt is fenced", || {
+    wait_until(seconds(30), "the thawed worker's attempt is seen fenced", || {
         frozen.assert_runs();
         fenced(&frozen) > 0.0
     });
