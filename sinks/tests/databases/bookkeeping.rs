@@ -104,6 +104,7 @@ async fn the_printed_statements_and_grants_are_enough() {
         world.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await;
         let mut options = DatabaseOptions::new(world.url.clone());
         options.username = Some(role.clone());
+        options.password = Some("secret".into());
         let least: std::sync::Arc<dyn Database> = open(&options).unwrap();
 
         let Bookkeeping::Needed { allowed, .. } = least.bookkeeping().await.unwrap() else { panic!() };

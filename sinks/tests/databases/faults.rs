@@ -82,9 +82,10 @@ async fn postgres_takes_back_a_grant_and_a_password() {
         world.run("CREATE TABLE orders (id int PRIMARY KEY, note text)").await;
         world.database.migrate().await.unwrap();
         let role = format!("oncesink_role_{:016x}", rand::random::<u64>());
-        world.run(&format!("CREATE ROLE {role} LOGIN")).await;
+        world.run(&format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'")).await;
         let mut options = DatabaseOptions::new(world.url.clone());
         options.username = Some(role.clone());
+        options.password = Some("secret".into());
         let least = World { url: world.url.clone(), database: open(&options).unwrap() };
         let orders = world.database.describe(&oncesink_sinks::model::TableName::parse("orders")).await.unwrap().name;
         world.run(&least.database.grants(&role, &[orders]).join("\n")).await;
