@@ -188,6 +188,9 @@ async fn ends(probe: &Arc<kafka::Probe>, topics: &BTreeMap<Arc<str>, usize>) -> 
 
 fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffset>>) -> EngineSettings {
     let defaults = EngineSettings::default();
+    // A writer has a batch in flight and one open, and the statement of the first is another copy of it: with larger ones a small
+    // `max_buffer` would bound the records, and not the memory.
+    let bytes = pipeline.batch.bytes.min(pipeline.process.max_buffer / (2 * pipeline.database.writers.max(1)));
     EngineSettings {
         pipeline: pipeline.name.clone(),
         owner: Arc::from(connect::owner()),
@@ -195,7 +198,7 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
         file: Arc::from(pipeline.file.display().to_string()),
         adopts_commits: pipeline.group_written,
         writers: pipeline.database.writers,
-        batch: engine::BatchLimits { rows: pipeline.batch.rows, bytes: pipeline.batch.bytes, linger: pipeline.batch.linger },
+        batch: engine::BatchLimits { rows: pipeline.batch.rows, bytes, linger: pipeline.batch.linger },
         retry: engine::RetrySettings {
             initial_delay: pipeline.retry.initial_delay,
             max_delay: pipeline.retry.max_delay,
