@@ -36,6 +36,10 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     /// The rows of a pipeline as they are, without a lock.
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault>;
 
+    /// Other pipelines that have checkpoints of this topic here, and how many offsets they have passed: a pipeline that was renamed
+    /// would write an append table once more.
+    async fn others_of(&self, pipeline: &str, topic: &str) -> Result<Vec<(String, i64)>, Fault>;
+
     /// The random id of this database, made by the first migration.
     async fn database_id(&self) -> Result<Arc<str>, Fault>;
 

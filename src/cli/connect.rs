@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use oncesink_sinks::{
+    checkpoint::CheckpointRow,
     fault::{Fault, FaultClass},
     model::Partition,
     session::{Bookkeeping, Database},
@@ -11,8 +12,11 @@ use oncesink_sinks::{
 };
 use tokio::task::spawn_blocking;
 
-use super::exit::Exit;
-use crate::source::kafka::{KafkaConfig, KafkaError, Probe};
+use super::{exit::Exit, output};
+use crate::{
+    settings::Pipeline,
+    source::kafka::{KafkaConfig, KafkaError, Probe},
+};
 
 /// How long Kafka may take to answer one look-up.
 pub const KAFKA_LIMIT: Duration = Duration::from_secs(10);
@@ -124,6 +128,23 @@ pub fn partitions(topics: &BTreeMap<Arc<str>, usize>) -> Vec<Partition> {
 }
 
 /// The id of a database whose bookkeeping tables are there; they are made if they may be.
+/// Topics that this pipeline has never read, but another one has, into this database: was the pipeline renamed?
+/// Not an error: two pipelines may well write one topic into two tables.
+pub async fn read_by_others(database: &dyn Database, pipeline: &Pipeline, topics: &[Arc<str>], rows: &[CheckpointRow]) -> Result<Vec<String>, Fault> {
+    let mut warnings = Vec::new();
+    for topic in topics.iter().filter(|topic| !rows.iter().any(|row| row.partition.topic == **topic)) {
+        for (other, passed) in database.others_of(&pipeline.name, topic).await? {
+            warnings.push(format!(
+                "pipeline '{}' has no checkpoint of {topic}, but '{other}' has read it into this database, {} offsets; if it is the same pipeline under \
+                 another name, `append` writes those records again: keep the name",
+                pipeline.name,
+                output::count(passed.unsigned_abs())
+            ));
+        }
+    }
+    Ok(warnings)
+}
+
 pub async fn database_id(database: &dyn Database, migrate: bool, file: &str) -> Result<Arc<str>, Obstacle> {
     match database.bookkeeping().await? {
         Bookkeeping::Current => {}

@@ -40,6 +40,19 @@ impl Topic {
         topic
     }
 
+    /// Deletes the topic and makes it again, empty, under the same name.
+    pub fn recreate(&mut self) {
+        let admin = admin(&self.brokers);
+        let results = block_on(admin.delete_topics(&[&self.name], &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.expect("the topic is deleted");
+        }
+        wait_until(seconds(30), "the topic is gone", || {
+            admin.inner().fetch_metadata(None, seconds(10)).is_ok_and(|metadata| metadata.topics().iter().all(|topic| topic.name() != self.name))
+        });
+        *self = Self::create_named(&self.brokers, &self.name, self.partitions);
+    }
+
     /// More partitions for the same topic.
     pub fn grow(&mut self, partitions: i32) {
         let new = NewPartitions::new(&self.name, usize::try_from(partitions).expect("positive"));

@@ -23,6 +23,7 @@ pub(super) struct CheckpointStatements {
     pub insert_absent: Arc<str>,
     pub save: Arc<str>,
     pub read: Arc<str>,
+    pub others: Arc<str>,
     pub note_halt: Arc<str>,
     pub audit: Arc<str>,
 }
@@ -50,6 +51,10 @@ impl CheckpointStatements {
             )
             .into(),
             read: format!("SELECT {COLUMNS} FROM {table} WHERE pipeline = $1 ORDER BY topic, partition").into(),
+            others: format!(
+                "SELECT pipeline, sum(next_offset)::int8 FROM {table} WHERE pipeline <> $1 AND topic = $2 AND epoch > 0 GROUP BY pipeline ORDER BY pipeline"
+            )
+            .into(),
             note_halt: format!(
                 "UPDATE {table} SET halt_reason = $4, halt_detail = $5, halt_offset = $6, halt_at = $7, updated_at = now() \
                  WHERE pipeline = $1 AND topic = $2 AND partition = $3"

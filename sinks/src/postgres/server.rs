@@ -114,6 +114,14 @@ impl Database for Postgres {
         Ok(rows)
     }
 
+    async fn others_of(&self, pipeline: &str, topic: &str) -> Result<Vec<(String, i64)>, Fault> {
+        let mut session = self.transaction().await?;
+        let query = sqlx::query(execute::text(&self.statements.others)).bind(pipeline).bind(topic);
+        let others = session.fetch(query, During::Bookkeeping, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
+        finish(session).await?;
+        Ok(others)
+    }
+
     async fn database_id(&self) -> Result<Arc<str>, Fault> {
         let mut session = self.transaction().await?;
         let id = bookkeeping::database_id(&mut session).await?;

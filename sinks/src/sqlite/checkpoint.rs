@@ -28,6 +28,9 @@ pub(super) const AUDIT: &str = "INSERT INTO oncesink_audit (pipeline, topic, par
 pub(super) const SHARED: &str = "SELECT EXISTS (SELECT 1 FROM oncesink_checkpoint WHERE owner <> ? OR epoch = 0)";
 
 /// All rows of a pipeline.
+pub(super) const OTHERS: &str =
+    "SELECT pipeline, sum(next_offset) FROM oncesink_checkpoint WHERE pipeline <> ? AND topic = ? AND epoch > 0 GROUP BY pipeline ORDER BY pipeline";
+
 pub(super) fn read() -> String {
     format!("{SELECT} WHERE pipeline = ? ORDER BY topic, partition")
 }

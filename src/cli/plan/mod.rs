@@ -14,7 +14,7 @@ use self::{
     starts::{TopicStarts, starts},
 };
 use super::{
-    connect::{KAFKA_LIMIT, MendedBy, Obstacle, blocking, catalogue, partitions, probe},
+    connect::{KAFKA_LIMIT, MendedBy, Obstacle, blocking, catalogue, partitions, probe, read_by_others},
     exit::Exit,
     files::{self, Overrides},
 };
@@ -186,6 +186,7 @@ impl Findings {
                 Err(error) => return self.add(Obstacle::from(error)),
             }
         };
+        let has_checkpoints = matches!(side.bookkeeping, Some(Bookkeeping::Current));
         let rows = match &side.bookkeeping {
             None => return,
             Some(Bookkeeping::Needed { .. }) => Ok((Vec::new(), Arc::from(""))),
@@ -200,6 +201,13 @@ impl Findings {
                 }
                 for topic in &mut self.topics {
                     topic.starts = all.remove(&topic.topic);
+                }
+                if has_checkpoints {
+                    let topics: Vec<Arc<str>> = self.topics.iter().map(|topic| topic.topic.clone()).collect();
+                    match read_by_others(database, &self.pipeline, &topics, &rows).await {
+                        Ok(warnings) => self.warnings.extend(warnings),
+                        Err(fault) => self.add(Obstacle::from(fault)),
+                    }
                 }
             }
         }

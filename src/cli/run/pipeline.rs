@@ -149,6 +149,11 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
     for topic in topics.keys() {
         router.bind(topic).await?;
     }
+    let read: Vec<Arc<str>> = topics.keys().cloned().collect();
+    let rows = database.checkpoints(&pipeline.name).await?;
+    for warning in connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await? {
+        tracing::warn!(pipeline = %pipeline.name, "{warning}");
+    }
     let until_end = match until_end {
         true => Some(ends(&probe, &topics).await?),
         false => None,

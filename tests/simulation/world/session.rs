@@ -115,6 +115,10 @@ impl Database for SimulatedDatabase {
         Ok(rows)
     }
 
+    async fn others_of(&self, _: &str, _: &str) -> Result<Vec<(String, i64)>, Fault> {
+        Ok(Vec::new())
+    }
+
     async fn database_id(&self) -> Result<Arc<str>, Fault> {
         Ok(self.sim.lock().server.id.clone())
     }
