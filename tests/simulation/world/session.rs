@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, StoredHalt},
+    checkpoint::{CheckpointRow, Held, StoredHalt},
     fault::{Fault, FaultClass},
-    model::{Coordinate, Partition, Table, TableName},
+    model::{Coordinate, Delivery, Partition, Table, TableName},
     session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip, Step, Written},
 };
 use rand::Rng;
