@@ -43,6 +43,14 @@ pub struct StoredHalt {
     pub at: i64,
 }
 
+/// A row as the worker that holds it left it: with it, a note that comes late changes nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Held {
+    pub claim: Claim,
+    /// Compared under exactly-once only; a weaker delivery does not move the row's next offset.
+    pub next: NextOffset,
+}
+
 /// What Kafka's group says of a partition.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Committed {
@@ -191,7 +199,8 @@ pub struct SpanOutcome {
 #[async_trait]
 pub trait Checkpoint: fmt::Debug + Send + Sync {
     /// Takes partitions over: epoch + 1 and a new claim id each, the start durable before the first record is read.
-    /// Waits for transactions that hold a row. `Err`: nothing was claimed.
+    /// Of several partitions those whose row a transaction holds are answered [`NotClaimed::Failed`]; one alone waits for it.
+    /// `Err`: nothing was claimed.
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<ClaimAnswer>, Fault>;
 
     /// What became of a batch whose reply was lost, for partitions that were given away since; waits for its transaction.
@@ -200,8 +209,9 @@ pub trait Checkpoint: fmt::Debug + Send + Sync {
     /// The rows of the pipeline as they are now, without a lock.
     async fn read(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault>;
 
-    /// Stores why a partition stands still, or that it goes on (`None`). Best effort, outside the fence; moves nothing.
-    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault>;
+    /// Stores why a partition stands still, or that it goes on (`None`). Best effort; moves nothing.
+    /// With `held` only while the row is like that: a note of a zombie, or one that a batch has overtaken, is dropped.
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault>;
 
     /// The random id of this database, which Kafka commits carry.
     fn database_id(&self) -> Arc<str>;

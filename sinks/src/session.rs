@@ -5,7 +5,7 @@ use std::{fmt, sync::Arc};
 use async_trait::async_trait;
 
 use crate::{
-    checkpoint::{CheckpointRow, StoredHalt},
+    checkpoint::{CheckpointRow, Held, StoredHalt},
     fault::Fault,
     model::{Coordinate, Operation, Partition, Rows, Shape, Table, TableName},
 };
@@ -44,7 +44,7 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     async fn database_id(&self) -> Result<Arc<str>, Fault>;
 
     /// Stores or clears the reason why a partition stands still. Moves nothing.
-    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault>;
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault>;
 
     /// Leaves out the record at which a partition is halted: moves its checkpoint over it and writes an audit row, in one transaction.
     async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault>;

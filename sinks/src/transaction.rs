@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 
 use crate::{
-    checkpoint::{Checkpoint, CheckpointRow, ClaimAnswer, ClaimRequest, Claimed, NotClaimed, SpanOutcome, StoredHalt, Wanted},
+    checkpoint::{Checkpoint, CheckpointRow, ClaimAnswer, ClaimRequest, Claimed, Held, NotClaimed, SpanOutcome, StoredHalt, Wanted},
     compact::compact,
     fault::{Fault, FaultClass},
     fence::{self, Standing},
@@ -180,7 +180,12 @@ impl Checkpoint for Transactional {
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<ClaimAnswer>, Fault> {
         let wanted: Vec<&Wanted> = request.wanted.iter().collect();
         let (mut answers, held) = self.claim_together(request, &wanted, LockWait::SkipLocked).await?;
-        // A held row is somebody's transaction: each is waited for on its own, so that one half-open session delays one partition.
+        // A held row is somebody's transaction. Only a partition that is claimed alone waits for it; of several, the free ones must not.
+        if request.wanted.len() > 1 {
+            let busy = Fault::new(FaultClass::Retry, "row-locked", "somebody's transaction holds the checkpoint row");
+            answers.extend(held.into_iter().map(|partition| ClaimAnswer { partition, result: Err(NotClaimed::Failed(busy.clone())) }));
+            return Ok(answers);
+        }
         for partition in held {
             let alone: Vec<&Wanted> = request.wanted.iter().filter(|wanted| wanted.partition == partition).collect();
             match self.claim_together(request, &alone, LockWait::Wait).await {
@@ -221,8 +226,8 @@ impl Checkpoint for Transactional {
         self.database.checkpoints(pipeline).await
     }
 
-    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
-        self.database.note_halt(pipeline, partition, halt).await
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+        self.database.note_halt(pipeline, partition, held, halt).await
     }
 
     fn database_id(&self) -> Arc<str> {

@@ -65,10 +65,8 @@ impl Engine {
                     let claimed = claimed.clone();
                     match found.ends {
                         Some(ends) => self.judge_start(&found.partition, &claimed, ends),
-                        None => {
-                            lane.backoff.fail(&self.settings.retry, true, &mut self.random);
-                            self.source.look_up(vec![found.partition.clone()]);
-                        }
+                        // Claimed again after a while: the checkpoint stays where it is.
+                        None => lane.rest(ASK_AGAIN),
                     }
                 }
                 State::Claiming { .. } | State::Running | State::Draining | State::Halting { .. } | State::Resting { .. } => {}
@@ -165,7 +163,7 @@ impl Engine {
             siblings: siblings(topics),
         };
         let (router, checkpoint, done) = (self.router.clone(), self.checkpoint.clone(), self.done.clone());
-        tokio::spawn(async move {
+        self.spawn(async move {
             let mut plans: Vec<(Arc<str>, Result<TopicPlan, Fault>)> = Vec::new();
             for topic in bind {
                 let plan = router.bind(&topic).await;
@@ -189,8 +187,11 @@ impl Engine {
                     self.topics.insert(topic, plan);
                 }
                 Err(fault) => {
-                    let concerned: Vec<Partition> =
-                        asked.iter().filter(|(partition, _)| partition.topic == topic).map(|(partition, _)| partition.clone()).collect();
+                    let concerned: Vec<Partition> = asked
+                        .iter()
+                        .filter(|(partition, sequence)| partition.topic == topic && self.still_claims(partition, *sequence))
+                        .map(|(partition, _)| partition.clone())
+                        .collect();
                     for partition in concerned {
                         self.claim_failed(&partition, &fault);
                     }
@@ -261,6 +262,9 @@ impl Engine {
 
     /// The row is ours. What Kafka would have delivered again by its own offsets is stopped here.
     fn now_ours(&mut self, partition: &Partition, claimed: &Claimed, committed: &Committed) {
+        // A claim ends whatever was taken under the one before: its records are read again.
+        self.forget_buffered(partition);
+        self.report.failing = None;
         self.report.totals.claims += 1;
         metrics::claims(&self.settings.pipeline, 1);
         let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
@@ -324,7 +328,11 @@ impl Engine {
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
                 let until = lane.backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
+                let gives_up = lane.backoff.has_given_up(&self.settings.retry);
                 lane.state = State::Resting { until };
+                if gives_up {
+                    self.give_up(fault);
+                }
                 self.report.failing = Some(fault.to_string());
                 *self.report.totals.retries.entry(fault.class.as_str()).or_default() += 1;
                 metrics::retry(&self.settings.pipeline, fault.class.as_str(), until.saturating_duration_since(Instant::now()));
@@ -348,7 +356,8 @@ fn wanted(found: Found, topics: &[TopicFound]) -> Wanted {
     Wanted {
         partition: found.partition,
         delivery: Delivery::ExactlyOnce,
-        committed: found.committed,
+        // Without the topic's ends a start by policy is not known, which is not the same as none: asked again.
+        committed: if of_topic.is_some() { found.committed } else { Committed::Unknown },
         start: of_topic.and_then(|(_, start)| *start),
         beginning: of_topic.map(|(ends, _)| ends.low).or(found.ends.map(|ends| ends.low)),
     }

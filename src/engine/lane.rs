@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::Claimed,
+    checkpoint::{Claimed, Held},
     model::{Claim, Delivery, LastRecord, NextOffset, Partition},
 };
 use tokio::time::Instant;
@@ -106,6 +106,12 @@ impl Lane {
     #[must_use]
     pub fn may_write(&self) -> bool {
         matches!(self.state, State::Running | State::Draining | State::Halting { .. })
+    }
+
+    /// The row as this lane left it.
+    #[must_use]
+    pub fn held(&self) -> Held {
+        Held { claim: self.claim, next: self.ledger.applied() }
     }
 
     /// Whether Kafka may be told what is durable: not where the claim was refused or another worker has it.

@@ -9,7 +9,8 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::{Checkpoint, StoredHalt},
+    checkpoint::{Checkpoint, Held, StoredHalt},
+    fault::Fault,
     model::{BatchId, Partition},
     start::commit_metadata,
 };
@@ -87,6 +88,7 @@ pub(super) enum Done {
     Outcome(OutcomeDone),
     Rows(RowsRead),
     Described { topic: Arc<str>, plan: TopicPlan },
+    Panicked,
 }
 
 impl Engine {
@@ -132,7 +134,12 @@ impl Engine {
                 () = &mut shutdown, if self.phase == Phase::Running => self.begin_shutdown(),
                 change = channels.changes.recv() => match change {
                     Some(change) => self.change(change),
-                    None => break,
+                    None => {
+                        if self.phase != Phase::Closing {
+                            self.fail("the thread that reads Kafka has ended by itself: this is a bug in oncesink; nothing is lost, start it again");
+                        }
+                        break;
+                    }
                 },
                 Some(done) = outcomes.recv() => self.settle(done),
                 () = sleep_until(self.next_due()) => self.do_what_is_due(),
@@ -179,6 +186,7 @@ impl Engine {
             Done::Outcome(done) => self.outcome_done(done),
             Done::Rows(rows) => self.rows_read(rows),
             Done::Described { topic, plan } => self.described(topic, plan),
+            Done::Panicked => self.fail("a task of the engine panicked: this is a bug in oncesink; nothing is lost, start it again"),
         }
     }
 
@@ -266,7 +274,7 @@ impl Engine {
     /// Lanes whose way is clear come to rest, and their reason is stored.
     pub fn finish_halts(&mut self) {
         let (pipeline, halt_retry) = (self.settings.pipeline.clone(), self.settings.halt_retry);
-        let mut stored: Vec<(Partition, StoredHalt)> = Vec::new();
+        let mut notes = Vec::new();
         for lane in self.lanes.values_mut() {
             let State::Halting { halt } = &lane.state else { continue };
             if !lane.ledger.is_settled() {
@@ -281,13 +289,15 @@ impl Engine {
             };
             metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
             lane.log.note(&self.settings, &lane.partition, &halt);
-            stored.push((lane.partition.clone(), halt.stored()));
+            // The row of another deployment is its own: a note there would make it look halted.
+            if halt.reason != "another-deployment" {
+                let held = (halt.met != Met::AtClaim).then(|| lane.held());
+                notes.push((lane.partition.clone(), held, Some(halt.stored())));
+            }
             lane.halted = Some(halt);
             lane.rest(halt_retry);
         }
-        for (partition, halt) in stored {
-            self.note_halt(partition, Some(halt));
-        }
+        self.note_halts(notes);
     }
 
     /// A batch of the lane got through, or it runs again: the halt that was met there is over.
@@ -298,19 +308,48 @@ impl Engine {
             metrics::halted(&self.settings.pipeline, partition, &halt.reason, false);
             lane.log = super::halt::HaltLog::default();
             if halt.met == Met::AtClaim {
-                self.note_halt(partition.clone(), None);
+                let held = lane.held();
+                self.note_halts(vec![(partition.clone(), Some(held), None)]);
             }
         }
     }
 
-    /// Best effort, outside the fence: the row's halt is for people.
-    fn note_halt(&self, partition: Partition, halt: Option<StoredHalt>) {
+    /// Best effort: the row's halt is for people. One task for all, so that many halts are not as many connections.
+    pub fn note_halts(&self, notes: Vec<(Partition, Option<Held>, Option<StoredHalt>)>) {
+        if notes.is_empty() {
+            return;
+        }
         let (checkpoint, pipeline) = (self.checkpoint.clone(), self.settings.pipeline.clone());
-        tokio::spawn(async move {
-            if let Err(fault) = checkpoint.note_halt(&pipeline, &partition, halt.as_ref()).await {
-                tracing::debug!(%pipeline, %partition, %fault, "the reason of a halt could not be stored");
+        self.spawn(async move {
+            for (partition, held, halt) in notes {
+                if let Err(fault) = checkpoint.note_halt(&pipeline, &partition, held, halt.as_ref()).await {
+                    tracing::debug!(%pipeline, %partition, %fault, "the reason of a halt could not be stored");
+                }
             }
         });
+    }
+
+    /// Runs a task that is never cancelled. One that panics would leave its batch or claim unanswered for ever, so it ends the run.
+    pub fn spawn(&self, task: impl Future<Output = ()> + Send + 'static) {
+        let done = self.done.clone();
+        let task = tokio::spawn(task);
+        tokio::spawn(async move {
+            if task.await.is_err_and(|error| error.is_panic()) {
+                let _ = done.send(Done::Panicked);
+            }
+        });
+    }
+
+    /// `retry.give_up_after` has passed.
+    pub fn give_up(&mut self, fault: &Fault) {
+        self.ended.gave_up = Some(fault.to_string());
+        self.begin_shutdown();
+    }
+
+    fn fail(&mut self, what: &str) {
+        tracing::error!(pipeline = %self.settings.pipeline, "{what}");
+        self.ended.failed = Some(what.to_owned());
+        self.begin_shutdown();
     }
 
     pub fn route_counts(&mut self, route: &Arc<str>) -> &mut RouteCounts {

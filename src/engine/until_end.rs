@@ -33,7 +33,7 @@ impl Engine {
         }
         self.rows_asked = Some(now);
         let (checkpoint, pipeline, done) = (self.checkpoint.clone(), self.settings.pipeline.clone(), self.done.clone());
-        tokio::spawn(async move {
+        self.spawn(async move {
             let rows = checkpoint.read(&pipeline).await;
             let _ = done.send(Done::Rows(RowsRead { asked: now, rows }));
         });
@@ -44,15 +44,16 @@ impl Engine {
 
     /// A table that has changed is noticed here, before a batch fails on it: a new column, say.
     fn describe_again(&self) {
-        for topic in self.topics.keys().cloned() {
-            let (router, done) = (self.router.clone(), self.done.clone());
-            tokio::spawn(async move {
+        let (router, done, topics) = (self.router.clone(), self.done.clone(), self.topics.keys().cloned().collect::<Vec<_>>());
+        // One after the other: a task a topic would be as many connections at once.
+        self.spawn(async move {
+            for topic in topics {
                 // A failure here is no news: the next batch or claim meets it and says so.
                 if let Ok(plan) = router.bind(&topic).await {
                     let _ = done.send(Done::Described { topic, plan });
                 }
-            });
-        }
+            }
+        });
     }
 
     /// Takes over a plan whose tables differ; equal ones keep what their decoders have learned.
@@ -100,6 +101,9 @@ impl Engine {
         } else if lane.delivery == Delivery::ExactlyOnce && row.next_offset != expected {
             // Somebody moved the checkpoint on purpose: followed.
             self.restart(partition, None);
+        } else if row.halt.is_some() && lane.halted.is_none() {
+            // A halt from before this process began, which nothing here meets any more.
+            self.note_halts(vec![(partition.clone(), Some(lane.held()), None)]);
         }
     }
 

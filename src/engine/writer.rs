@@ -162,7 +162,7 @@ impl Engine {
     fn drive(&self, slot: usize, mut writer: Box<dyn Writer>, pending: Pending) {
         let done = self.done.clone();
         let began = Instant::now();
-        tokio::spawn(async move {
+        self.spawn(async move {
             let result = writer.apply(&pending.batch).await;
             // The engine is gone only if the process ends.
             let _ = done.send(Done::Batch(BatchDone { slot, writer, pending, result, took: began.elapsed() }));
@@ -253,6 +253,8 @@ impl Engine {
 
     /// Not every partition is ours as expected: nothing was written. What is still ours is tried again at once.
     fn fenced(&mut self, slot: usize, mut pending: Pending, standings: Vec<(Partition, Standing)>) {
+        self.writers[slot].backoff.succeed();
+        self.report.failing = None;
         for (partition, standing) in standings {
             let Some(span) = pending.batch.spans.iter().find(|span| span.partition == partition).cloned() else { continue };
             // A lane that was claimed anew while the batch was in flight is not concerned.
@@ -331,7 +333,7 @@ impl Engine {
     fn ask_outcome(&mut self, slot: usize, pending: Pending, after: Option<Instant>) {
         let (checkpoint, done, batch) = (self.checkpoint.clone(), self.done.clone(), pending.batch.clone());
         self.writers[slot].asking = Some(pending);
-        tokio::spawn(async move {
+        self.spawn(async move {
             if let Some(after) = after {
                 tokio::time::sleep_until(after).await;
             }
@@ -352,6 +354,7 @@ impl Engine {
             }
         };
         self.writers[slot].backoff.succeed();
+        self.report.failing = None;
         let applied = |outcome: &SpanOutcome| outcome.same_batch || outcome.standing == Standing::Applied;
         let untouched = |outcome: &SpanOutcome| !outcome.same_batch && outcome.standing == Standing::Mine;
         if outcomes.iter().any(applied) && outcomes.iter().any(untouched) {
@@ -384,14 +387,20 @@ impl Engine {
     }
 
     fn failed(&mut self, slot: usize, pending: Pending, fault: Fault) {
+        if !matches!(fault.class, FaultClass::Retry | FaultClass::Pause) {
+            // The server answers: what failed before in a row has passed.
+            self.writers[slot].backoff.succeed();
+            self.report.failing = None;
+        }
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
                 self.note_failure(slot, &fault);
-                if self.writers[slot].has_given_up(&self.settings.retry) {
-                    self.ended.gave_up = Some(fault.to_string());
-                    self.begin_shutdown();
+                // A batch that never fits into the server's time would hold up everything behind it: smaller ones may fit.
+                if fault.reason == "statement-timeout" && self.writers[slot].backoff.attempts() >= 2 {
+                    self.halve(slot, pending);
+                } else {
+                    self.put_back(slot, pending);
                 }
-                self.put_back(slot, pending);
             }
             FaultClass::Changed => self.table_changed(slot, pending, &fault),
             FaultClass::Poison => self.split(slot, pending, &fault),
@@ -408,6 +417,9 @@ impl Engine {
         let first = self.writers[slot].backoff.attempts() == 0;
         let at = self.writers[slot].backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
         let delay = at.saturating_duration_since(Instant::now());
+        if self.writers[slot].has_given_up(&self.settings.retry) {
+            self.give_up(fault);
+        }
         if first {
             tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed and is tried again until it succeeds");
         }
@@ -449,6 +461,18 @@ impl Engine {
                 self.writers[slot].queue.push_front(Pending { batch: earlier, room });
             }
             Split::Whole(batch) => self.poison(slot, Pending { batch, room }, fault),
+        }
+    }
+
+    fn halve(&mut self, slot: usize, pending: Pending) {
+        let Pending { batch, room } = pending;
+        let fresh = self.new_batch_id();
+        match batch.split(fresh) {
+            Split::Parts(earlier, later) => {
+                self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
+                self.writers[slot].queue.push_front(Pending { batch: earlier, room });
+            }
+            Split::Whole(batch) => self.put_back(slot, Pending { batch, room }),
         }
     }
 

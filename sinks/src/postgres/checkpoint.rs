@@ -57,7 +57,8 @@ impl CheckpointStatements {
             .into(),
             note_halt: format!(
                 "UPDATE {table} SET halt_reason = $4, halt_detail = $5, halt_offset = $6, halt_at = $7, updated_at = now() \
-                 WHERE pipeline = $1 AND topic = $2 AND partition = $3"
+                 WHERE pipeline = $1 AND topic = $2 AND partition = $3 \
+                 AND ($8::int8 IS NULL OR (epoch = $8 AND claim_id = $9 AND (delivery <> 'exactly-once' OR next_offset = $10)))"
             )
             .into(),
             audit: format!(

@@ -12,7 +12,7 @@ use super::{
     session::PostgresSession,
 };
 use crate::{
-    checkpoint::{CheckpointRow, StoredHalt},
+    checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
     fault::Fault,
     model::{Coordinate, Partition, Table, TableName},
@@ -129,7 +129,7 @@ impl Database for Postgres {
         Ok(id.into())
     }
 
-    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         let mut session = self.transaction().await?;
         let query = sqlx::query(execute::text(&self.statements.note_halt))
             .bind(pipeline)
@@ -138,7 +138,10 @@ impl Database for Postgres {
             .bind(halt.map(|halt| halt.reason.replace('\0', "")))
             .bind(halt.map(|halt| halt.detail.replace('\0', "")))
             .bind(halt.map(|halt| halt.offset))
-            .bind(halt.map(|halt| halt.at));
+            .bind(halt.map(|halt| halt.at))
+            .bind(held.map(|held| held.claim.epoch.0))
+            .bind(held.map(|held| held.claim.id.0))
+            .bind(held.map(|held| held.next.get()));
         session.execute(query, During::Bookkeeping).await?;
         finish(session).await
     }

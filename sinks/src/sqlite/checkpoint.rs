@@ -20,7 +20,8 @@ pub(super) const SAVE: &str = "UPDATE oncesink_checkpoint SET epoch = ?, claim_i
     updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE pipeline = ? AND topic = ? AND partition = ?";
 
 pub(super) const NOTE_HALT: &str = "UPDATE oncesink_checkpoint SET halt_reason = ?, halt_detail = ?, halt_offset = ?, halt_at = ?, \
-    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE pipeline = ? AND topic = ? AND partition = ?";
+    updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') WHERE pipeline = ? AND topic = ? AND partition = ? \
+    AND (?8 IS NULL OR (epoch = ?8 AND claim_id = ?9 AND (delivery <> 'exactly-once' OR next_offset = ?10)))";
 
 pub(super) const AUDIT: &str = "INSERT INTO oncesink_audit (pipeline, topic, partition, \"offset\", action, who, detail) VALUES (?, ?, ?, ?, ?, ?, ?)";
 

@@ -11,7 +11,7 @@ use super::{
     session::{Hold, SqliteSession},
 };
 use crate::{
-    checkpoint::{CheckpointRow, StoredHalt},
+    checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
     fault::Fault,
     model::{Coordinate, Partition, Table, TableName},
@@ -114,7 +114,7 @@ impl Database for Sqlite {
         Ok(id.into())
     }
 
-    async fn note_halt(&self, pipeline: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+    async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         let mut session = self.transaction(Hold::Write).await?;
         let query = sqlx::query(checkpoint::NOTE_HALT)
             .bind(halt.map(|halt| halt.reason.as_str()))
@@ -123,7 +123,10 @@ impl Database for Sqlite {
             .bind(halt.map(|halt| halt.at))
             .bind(pipeline)
             .bind(&*partition.topic)
-            .bind(partition.index);
+            .bind(partition.index)
+            .bind(held.map(|held| held.claim.epoch.0))
+            .bind(held.map(|held| held.claim.id.0))
+            .bind(held.map(|held| held.next.get()));
         session.execute(query, During::Bookkeeping).await?;
         finish(session).await
     }

@@ -61,12 +61,12 @@ async fn a_halt_is_kept_and_ends_with_a_batch(world: World) {
     world.run("CREATE TABLE journal (id BIGINT)").await;
     let mut worker = world.worker("journal", WriteMode::Append, None).await;
     worker.write(vec![vec![V::I(1)]]).await;
-    world.database.note_halt(PIPELINE, &partition(), Some(&halt(1))).await.unwrap();
+    world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
     let row = worker.sink.read(PIPELINE).await.unwrap().remove(0);
     assert_eq!((row.halt, row.next_offset, row.last.unwrap().offset), (Some(halt(1)), NextOffset::new(1), 0), "a halt moves nothing");
-    world.database.note_halt(PIPELINE, &partition(), None).await.unwrap();
+    world.database.note_halt(PIPELINE, &partition(), None, None).await.unwrap();
     assert_eq!(worker.sink.read(PIPELINE).await.unwrap()[0].halt, None);
-    world.database.note_halt(PIPELINE, &partition(), Some(&halt(1))).await.unwrap();
+    world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
     worker.write(vec![vec![V::I(2)]]).await;
     assert_eq!(worker.sink.read(PIPELINE).await.unwrap()[0].halt, None);
 }
@@ -80,7 +80,7 @@ async fn skip_leaves_out_one_record(world: World) {
         async move { world.database.skip(PIPELINE, &partition().at(offset), "ada", execute).await.unwrap() }
     };
     assert!(matches!(skip(2, true).await, Skip::NotHaltedThere { row: Some(_) }), "it is not halted");
-    world.database.note_halt(PIPELINE, &partition(), Some(&halt(2))).await.unwrap();
+    world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(2))).await.unwrap();
     assert!(matches!(skip(3, true).await, Skip::NotHaltedThere { row: Some(_) }), "it is halted elsewhere");
     assert_eq!(skip(2, false).await, Skip::Possible { halt: halt(2) });
     assert_eq!(worker.sink.read(PIPELINE).await.unwrap()[0].next_offset, NextOffset::new(2));
@@ -88,7 +88,7 @@ async fn skip_leaves_out_one_record(world: World) {
     let row = worker.sink.read(PIPELINE).await.unwrap().remove(0);
     assert_eq!((row.next_offset, row.durable, row.halt), (NextOffset::new(3), NextOffset::new(3), None));
     assert!(matches!(skip(2, true).await, Skip::NotHaltedThere { .. }), "only once");
-    world.database.note_halt(PIPELINE, &partition(), Some(&halt(1))).await.unwrap();
+    world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
     assert!(matches!(skip(1, true).await, Skip::NotHaltedThere { .. }), "what is done is not moved back");
     let audit = world.rows(&["pipeline", "topic", "\"offset\"", "action", "who"], &format!("FROM {}", world.bookkeeping("oncesink_audit"))).await;
     assert_eq!(audit, ["shop|orders|2|skip|ada"]);
@@ -121,7 +121,7 @@ async fn the_printed_statements_and_grants_are_enough() {
         let mine = World { url: world.url.clone(), database: least };
         let mut worker = mine.worker("orders", WriteMode::Upsert, None).await;
         worker.write(vec![vec![V::I(1), world::t("a")]]).await;
-        mine.database.note_halt(PIPELINE, &partition(), Some(&halt(1))).await.unwrap();
+        mine.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
         assert_eq!(mine.database.skip(PIPELINE, &partition().at(1), "ada", true).await.unwrap(), Skip::Done);
         world.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
     })

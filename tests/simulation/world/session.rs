@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, StoredHalt},
+    checkpoint::{CheckpointRow, Held, StoredHalt},
     fault::{Fault, FaultClass},
-    model::{Coordinate, Partition, Table, TableName},
+    model::{Coordinate, Delivery, Partition, Table, TableName},
     session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip, Step, Written},
 };
 use rand::Rng;
@@ -123,14 +123,16 @@ impl Database for SimulatedDatabase {
         Ok(self.sim.lock().server.id.clone())
     }
 
-    async fn note_halt(&self, _: &str, partition: &Partition, halt: Option<&StoredHalt>) -> Result<(), Fault> {
+    async fn note_halt(&self, _: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         self.reach().await?;
         let mut world = self.sim.lock();
         if let Some(halt) = halt {
             world.story.tell(format_args!("{}: {partition} is halted: {}", self.worker, halt.reason));
             world.story.count("halt noted");
         }
-        if let Some(row) = world.server.tables.checkpoints.get_mut(partition) {
+        if let Some(row) = world.server.tables.checkpoints.get_mut(partition)
+            && held.is_none_or(|held| row.claim == held.claim && (row.delivery != Delivery::ExactlyOnce || row.next_offset == held.next))
+        {
             row.halt = halt.cloned();
         }
         Ok(())
