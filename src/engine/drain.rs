@@ -58,7 +58,7 @@ impl Engine {
                 continue;
             }
             let drain = self.drains.swap_remove(index);
-            let commits = drain.partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
+            let commits = drain.partitions.iter().filter_map(|partition| self.last_commit_of(partition)).collect();
             for partition in &drain.partitions {
                 self.forget_buffered(partition);
                 self.remove_lane(partition);

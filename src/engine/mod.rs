@@ -10,7 +10,8 @@
 //! | `lane`, `ledger` | one partition: its state; what is taken, applied, committed |
 //! | `open_batch`, `intake` | records into the batch that is being filled |
 //! | `claim` | a partition from assigned to running |
-//! | `writer` | a batch from closed to settled: hand over, outcome, split, lost reply |
+//! | `writer` | a batch from closed to handed over |
+//! | `settle` | what its outcome means: applied, fenced, lost reply, split, poison |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `backoff`, `report` | standing still; waiting; telling |
 
@@ -38,6 +39,7 @@ mod ledger;
 mod open_batch;
 mod report;
 mod run;
+mod settle;
 mod until_end;
 mod writer;
 

@@ -11,7 +11,7 @@ use std::{
 use oncesink_sinks::{
     checkpoint::{Checkpoint, Held, StoredHalt},
     fault::Fault,
-    model::{BatchId, Partition},
+    model::{BatchId, Delivery, NextOffset, Partition},
     start::commit_metadata,
 };
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
@@ -28,8 +28,9 @@ use super::{
     halt::{Halt, Met},
     lane::{Lane, State},
     report::{Report, RouteCounts},
+    settle::{BatchDone, OutcomeDone},
     until_end::RowsRead,
-    writer::{BatchDone, OutcomeDone, Slot},
+    writer::Slot,
 };
 use crate::{
     route::{Router, TopicPlan},
@@ -64,7 +65,7 @@ pub(super) struct Engine {
     channels: Option<Channels>,
     publish: watch::Sender<Report>,
     publish_at: Instant,
-    commit_at: Option<Instant>,
+    commit_due: Option<Instant>,
     sequence: u64,
     pub ended: Ended,
 }
@@ -118,7 +119,7 @@ impl Engine {
             channels: Some(channels),
             publish: report,
             publish_at: now,
-            commit_at: None,
+            commit_due: None,
             sequence: 0,
             ended: Ended { report: Report::default(), drain_cut: false, gave_up: None, failed: None },
         }
@@ -202,14 +203,14 @@ impl Engine {
         });
         let writers = self.writers.iter().filter_map(|slot| slot.due(&self.settings));
         let drains = self.drains.iter().map(|drain| drain.deadline);
-        let others = [Some(self.publish_at), self.commit_at, self.rate, stopping, Some(self.rows_due)];
+        let others = [Some(self.publish_at), self.commit_due, self.rate, stopping, Some(self.rows_due)];
         others.into_iter().flatten().chain(resting).chain(writers).chain(drains).min().unwrap_or(self.publish_at)
     }
 
     fn do_what_is_due(&mut self) {
         let now = Instant::now();
-        if self.commit_at.is_some_and(|at| at <= now) {
-            self.commit_at = None;
+        if self.commit_due.is_some_and(|at| at <= now) {
+            self.commit_due = None;
             self.commit();
         }
         if self.publish_at <= now {
@@ -229,7 +230,7 @@ impl Engine {
 
     /// Says that a lane has something new for Kafka.
     pub fn commit_soon(&mut self) {
-        self.commit_at.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
+        self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
     }
 
     pub fn commit(&mut self) {
@@ -241,11 +242,23 @@ impl Engine {
     }
 
     /// What is durable and Kafka does not know yet. The commit is advisory: if it fails, the checkpoint still decides.
-    pub fn commit_of(&mut self, partition: &Partition) -> Option<Commit> {
+    fn commit_of(&mut self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get_mut(partition)?;
         let next = lane.ledger.committable()?;
         lane.ledger.mark_committed(next);
-        Some(Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), lane.delivery) })
+        Some(self.commit_at(partition, next))
+    }
+
+    /// What is durable when a partition is given back, also where Kafka was told before: a commit in the middle of a rebalance may
+    /// have been refused, and there is no later one.
+    pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
+        let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
+        Some(self.commit_at(partition, lane.ledger.applied()))
+    }
+
+    fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
+        let delivery = self.lanes.get(partition).map_or(Delivery::ExactlyOnce, |lane| lane.delivery);
+        Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), delivery) }
     }
 
     pub fn next_sequence(&mut self) -> Sequence {
