@@ -210,6 +210,22 @@ async fn a_topic_goes_to_all_its_routes_in_the_order_of_the_file() {
 }
 
 #[tokio::test]
+async fn two_routes_of_a_topic_into_one_table_only_append() {
+    // The second one finds the same table by another name: the catalogue's name decides.
+    let second = |write| RouteConfig { name: Arc::from("again"), table: "orders".to_owned(), write, ..config() };
+    let first = |write| RouteConfig { write, ..config() };
+    let catalogue = Arc::new(SearchPath);
+    let with = |one: WriteMode, other: WriteMode| Routes::new(vec![first(one), second(other)], catalogue.clone());
+    for (one, other) in [(WriteMode::Upsert, WriteMode::Upsert), (WriteMode::Append, WriteMode::Update), (WriteMode::Upsert, WriteMode::Append)] {
+        let fault = with(one, other).bind("orders").await.unwrap_err();
+        assert_eq!((fault.class, fault.reason.as_ref()), (FaultClass::Halt, "same-table-twice"));
+        assert!(fault.detail.contains("orders and again both write orders to public.orders"), "{}", fault.detail);
+        assert_eq!(with(one, other).describe_mapping("orders", None).await.unwrap_err().reason, "same-table-twice");
+    }
+    assert_eq!(with(WriteMode::Append, WriteMode::Append).bind("orders").await.unwrap().routes.len(), 2);
+}
+
+#[tokio::test]
 async fn the_loosest_key_over_the_same_columns_says_who_compares() {
     let key = |name: &str, columns: &[usize], equality| UniqueKey { name: name.to_owned(), primary: name == "p", columns: columns.to_vec(), equality };
     let with = |keys: &[UniqueKey]| bound(config(), Table { keys: keys.to_vec(), ..orders() });
@@ -219,6 +235,21 @@ async fn the_loosest_key_over_the_same_columns_says_who_compares() {
     assert_eq!(plan.routes[0].target.key_equality, KeyEquality::Bytes);
     let plan = with(&[exact, elsewhere, key("b", &[1, 0], KeyEquality::Database)]).await.unwrap();
     assert_eq!(plan.routes[0].target.key_equality, KeyEquality::Database);
+}
+
+/// Finds `orders` whatever its schema is said to be.
+#[derive(Debug)]
+struct SearchPath;
+
+#[async_trait]
+impl Sink for SearchPath {
+    async fn describe(&self, _: &TableName) -> Result<Table, Fault> {
+        Ok(orders())
+    }
+
+    fn writer(&self) -> Box<dyn Writer> {
+        unreachable!("binding writes nothing")
+    }
 }
 
 #[tokio::test]
