@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Generated, Kind, Table, Target, WriteMode},
+    model::{Generated, KeyEquality, Kind, Table, Target, WriteMode},
 };
 
 use super::{ColumnSource, Format, RouteConfig, key};
@@ -45,6 +45,7 @@ fn never_fits(config: &RouteConfig, bad: &Bad) -> Fault {
 pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bound, Fault> {
     check_names(config, &table)?;
     let key = key::resolve(config, &table).map_err(|no_key| halt(config, no_key.reason, no_key.detail, no_key.mend))?;
+    let key_equality = key_equality(&table, &key);
     let version = match &config.version {
         // Rows that are never compared need no version.
         Some(_) if config.write == WriteMode::Append => None,
@@ -71,8 +72,15 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         tombstone: config.tombstone,
         rules: Rules { timezone, timestamp_unit: config.timestamp_unit },
     };
-    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, version, write: config.write };
+    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write };
     Ok(Bound { target: Arc::new(target), sources: sources.into_iter().flatten().collect(), options, topic: Arc::from(topic) })
+}
+
+/// The loosest equality of the keys over these columns: a row that exists is found by any of them.
+fn key_equality(table: &Table, key: &[usize]) -> KeyEquality {
+    let wanted: BTreeSet<usize> = key.iter().copied().collect();
+    let same = table.keys.iter().filter(|key| key.columns.iter().copied().collect::<BTreeSet<_>>() == wanted);
+    same.map(|key| key.equality).max().unwrap_or_default()
 }
 
 /// The version column, if batches can order its values as the database does. Text is ordered by its bytes on both sides.

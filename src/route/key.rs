@@ -68,10 +68,12 @@ fn keyless(config: &RouteConfig, table: &Table) -> NoKey {
         }
         None => "either give it a primary key\n".to_owned(),
     };
+    let left_out: String = table.warnings.iter().filter(|warning| warning.contains(" is left out: ")).map(|warning| format!("{warning}\n")).collect();
+    let usable = if left_out.is_empty() { "" } else { " that can be used" };
     NoKey {
         reason: "no-key",
-        detail: format!("{} has no primary key or unique constraint, so {} can't tell which row a record means", table.name, a_write(config)),
-        mend: format!("{guess}or keep each record as its own row:   write: append"),
+        detail: format!("{} has no primary key or unique constraint{usable}, so {} can't tell which row a record means", table.name, a_write(config)),
+        mend: format!("{left_out}{guess}or keep each record as its own row:   write: append"),
     }
 }
 

@@ -3,7 +3,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::TableName,
+    model::{TableName, WriteMode},
     sink::Sink,
 };
 
@@ -53,8 +53,7 @@ impl Routes {
     /// Those of [`Router::bind`].
     pub async fn describe_mapping(&self, topic: &str, record: Option<&RecordRef<'_>>) -> Result<Vec<Mapping>, Fault> {
         let mut mappings = Vec::new();
-        for (config, table) in self.routes_of(topic)? {
-            let bound = self.bind_route(config, topic, &table).await?;
+        for (config, bound) in self.bind_routes(topic, self.routes_of(topic)?).await? {
             bound.decoder(config)?;
             mappings.push(mapping(config, topic, &bound, record));
         }
@@ -71,9 +70,26 @@ impl Routes {
             .collect()
     }
 
-    async fn bind_route(&self, config: &RouteConfig, topic: &str, table: &TableName) -> Result<Bound, Fault> {
-        bind(config, topic, self.sink.describe(table).await?)
+    async fn bind_routes<'a>(&self, topic: &str, routes: Vec<(&'a RouteConfig, TableName)>) -> Result<Vec<(&'a RouteConfig, Bound)>, Fault> {
+        let mut all: Vec<(&RouteConfig, Bound)> = Vec::with_capacity(routes.len());
+        for (config, table) in routes {
+            let bound = bind(config, topic, self.sink.describe(&table).await?)?;
+            if let Some((other, _)) = all.iter().find(|(other, earlier)| order_is_lost(config, other) && earlier.target.table.name == bound.target.table.name) {
+                let detail = format!(
+                    "the routes {} and {} both write {topic} to {}: a batch is written route by route, so an older record could overwrite a newer one",
+                    other.name, config.name, bound.target.table.name
+                );
+                return Err(halt(config, "same-table-twice", detail, "make them one route, or give both `write: append`"));
+            }
+            all.push((config, bound));
+        }
+        Ok(all)
     }
+}
+
+/// Whether rows of two routes into one table could depend on which comes first.
+fn order_is_lost(one: &RouteConfig, other: &RouteConfig) -> bool {
+    one.write != WriteMode::Append || other.write != WriteMode::Append
 }
 
 #[async_trait]
@@ -89,8 +105,7 @@ impl Router for Routes {
             return Err(halt(other, "deliveries-differ", detail, "delivery belongs to a topic: give both routes the same"));
         }
         let mut plans = Vec::with_capacity(routes.len());
-        for (config, table) in routes {
-            let bound = self.bind_route(config, topic, &table).await?;
+        for (config, bound) in self.bind_routes(topic, routes).await? {
             let decoder = bound.decoder(config)?;
             plans.push(RoutePlan { target: bound.target, on_bad_record: config.on_bad_record, decoder: Box::new(decoder) });
         }

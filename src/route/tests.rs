@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Cell, Delivery, Generated, Identifier, Kind, Partition, Rows, Table, TableColumn, TableName, UniqueKey, WriteMode},
+    model::{Cell, Delivery, Generated, Identifier, KeyEquality, Kind, Partition, Rows, Table, TableColumn, TableName, UniqueKey, WriteMode},
     sink::{Sink, Writer},
 };
 use regex::Regex;
@@ -46,7 +46,7 @@ fn orders() -> Table {
             column("note", Kind::Text { max_chars: None }, "text"),
             column("doubled", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric"),
         ],
-        keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0] }],
+        keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
         warnings: vec![],
     };
     table.columns[0].nullable = false;
@@ -136,6 +136,10 @@ async fn a_table_without_a_key_says_how_to_get_one() {
     assert!(mend.contains("ALTER TABLE public.orders ADD PRIMARY KEY (id);") && mend.contains("write: append"), "{mend}");
     assert!(bound(RouteConfig { write: WriteMode::Append, ..config() }, keyless.clone()).await.is_ok());
 
+    let why = "primary key is left out: its column id is compared by NOCASE".to_owned();
+    let folded = super::tests::fault(config(), Table { warnings: vec![why.clone()], ..keyless.clone() }).await;
+    assert!(folded.detail.contains("constraint that can be used") && folded.mend.unwrap().contains(&why));
+
     let mut in_main = Table { name: TableName::parse("Orders"), ..keyless };
     in_main.columns.remove(0);
     in_main.columns[0].nullable = false;
@@ -145,7 +149,7 @@ async fn a_table_without_a_key_says_how_to_get_one() {
 
 #[tokio::test]
 async fn a_key_is_exactly_a_unique_key() {
-    let unique = |name: &str, columns: &[usize]| UniqueKey { name: name.to_owned(), primary: false, columns: columns.to_vec() };
+    let unique = |name: &str, columns: &[usize]| UniqueKey { name: name.to_owned(), primary: false, columns: columns.to_vec(), equality: KeyEquality::Bytes };
     let table = Table { keys: vec![unique("a", &[1, 0]), unique("b", &[2])], ..orders() };
     let by = |names: &[&str]| RouteConfig { key_columns: Some(names.iter().map(|name| (*name).to_owned()).collect()), ..config() };
     assert_eq!(bound(by(&["id", "customer_id"]), table.clone()).await.unwrap().routes[0].target.key, [1, 0]);
@@ -203,6 +207,49 @@ async fn a_topic_goes_to_all_its_routes_in_the_order_of_the_file() {
     assert_eq!(both.bind("payments").await.unwrap_err().reason, "no-route");
     let differing = Routes::new(vec![RouteConfig { delivery: Delivery::AtLeastOnce, ..second }, config()], catalogue);
     assert_eq!(differing.bind("orders").await.unwrap_err().reason, "deliveries-differ");
+}
+
+#[tokio::test]
+async fn two_routes_of_a_topic_into_one_table_only_append() {
+    // The second one finds the same table by another name: the catalogue's name decides.
+    let second = |write| RouteConfig { name: Arc::from("again"), table: "orders".to_owned(), write, ..config() };
+    let first = |write| RouteConfig { write, ..config() };
+    let catalogue = Arc::new(SearchPath);
+    let with = |one: WriteMode, other: WriteMode| Routes::new(vec![first(one), second(other)], catalogue.clone());
+    for (one, other) in [(WriteMode::Upsert, WriteMode::Upsert), (WriteMode::Append, WriteMode::Update), (WriteMode::Upsert, WriteMode::Append)] {
+        let fault = with(one, other).bind("orders").await.unwrap_err();
+        assert_eq!((fault.class, fault.reason.as_ref()), (FaultClass::Halt, "same-table-twice"));
+        assert!(fault.detail.contains("orders and again both write orders to public.orders"), "{}", fault.detail);
+        assert_eq!(with(one, other).describe_mapping("orders", None).await.unwrap_err().reason, "same-table-twice");
+    }
+    assert_eq!(with(WriteMode::Append, WriteMode::Append).bind("orders").await.unwrap().routes.len(), 2);
+}
+
+#[tokio::test]
+async fn the_loosest_key_over_the_same_columns_says_who_compares() {
+    let key = |name: &str, columns: &[usize], equality| UniqueKey { name: name.to_owned(), primary: name == "p", columns: columns.to_vec(), equality };
+    let with = |keys: &[UniqueKey]| bound(config(), Table { keys: keys.to_vec(), ..orders() });
+    let exact = key("p", &[0, 1], KeyEquality::Bytes);
+    let elsewhere = key("a", &[3], KeyEquality::Database);
+    let plan = with(&[exact.clone(), elsewhere.clone()]).await.unwrap();
+    assert_eq!(plan.routes[0].target.key_equality, KeyEquality::Bytes);
+    let plan = with(&[exact, elsewhere, key("b", &[1, 0], KeyEquality::Database)]).await.unwrap();
+    assert_eq!(plan.routes[0].target.key_equality, KeyEquality::Database);
+}
+
+/// Finds `orders` whatever its schema is said to be.
+#[derive(Debug)]
+struct SearchPath;
+
+#[async_trait]
+impl Sink for SearchPath {
+    async fn describe(&self, _: &TableName) -> Result<Table, Fault> {
+        Ok(orders())
+    }
+
+    fn writer(&self) -> Box<dyn Writer> {
+        unreachable!("binding writes nothing")
+    }
 }
 
 #[tokio::test]

@@ -123,6 +123,8 @@ impl Batch {
         }
         let mut offsets: Vec<i64> = self.records().map(|(_, mark)| mark.offset).collect();
         offsets.sort_unstable();
+        // A mark that is there twice would be cut off from itself for ever.
+        offsets.dedup();
         if offsets.len() < 2 {
             return Split::Whole(self);
         }
@@ -159,5 +161,27 @@ impl Batch {
             self.spans.iter().find(|span| span.partition == *partition).map(|span| (span.from.get(), span.to.get()))
         };
         partitions.iter().enumerate().map(bound).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Claim;
+
+    fn batch(offsets: &[i64]) -> Batch {
+        let partition = Partition::new("x", 0);
+        let mark = |offset: &i64| RecordMark { offset: *offset, timestamp: 0, hash: 0, partition: 0 };
+        let content = Content { partitions: vec![partition.clone()], records: offsets.iter().map(mark).collect(), ..Content::default() };
+        let span = Span { partition, claim: Claim::default(), from: NextOffset::ZERO, to: NextOffset::new(100), last: None };
+        Batch { id: BatchId(1), pipeline: Arc::from("p"), delivery: Delivery::ExactlyOnce, spans: vec![span], content: Arc::new(content) }
+    }
+
+    #[test]
+    fn splitting_ends_at_one_record_even_if_its_mark_is_there_twice() {
+        let Split::Parts(earlier, later) = batch(&[4, 7, 7]).split(BatchId(2)) else { panic!("two records are two parts") };
+        assert_eq!((earlier.records().count(), later.records().count()), (1, 2));
+        assert!(matches!(earlier.split(BatchId(3)), Split::Whole(_)));
+        assert!(matches!(later.split(BatchId(4)), Split::Whole(_)));
     }
 }

@@ -113,6 +113,20 @@ pub struct UniqueKey {
     pub primary: bool,
     /// Positions in [`Table::columns`].
     pub columns: Vec<usize>,
+    pub equality: KeyEquality,
+}
+
+/// Who can tell whether two rows have the same key.
+///
+/// A batch that took two spellings of one key for two keys would write them in the order of their bytes, not in that of the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum KeyEquality {
+    /// Keys are the same if and only if their decoded values are: a batch may group its rows by them.
+    #[default]
+    Bytes,
+    /// Values that differ can be one key to the database (`citext`, a padded or rounded type, a collation), or nobody knows.
+    /// Each row is written by itself, in order.
+    Database,
 }
 
 /// A target table as its catalogue describes it. Equal descriptions: nothing has changed.
@@ -162,6 +176,8 @@ pub struct Target {
     pub columns: Vec<usize>,
     /// Positions in `columns`. Empty under `append`.
     pub key: Vec<usize>,
+    /// Says nothing under `append`.
+    pub key_equality: KeyEquality,
     /// Position in `columns` of the version: the newer one wins. It is never absent in a row (absent counts as NULL).
     pub version: Option<usize>,
     pub write: WriteMode,

@@ -2,10 +2,14 @@
 
 use sqlx::{Row, postgres::PgRow};
 
-use super::{fault::During, kind::kind, session::PostgresSession};
+use super::{
+    fault::During,
+    kind::{is_equal_by_bytes, kind},
+    session::PostgresSession,
+};
 use crate::{
     fault::{Fault, FaultClass},
-    model::{Generated, Identifier, Table, TableColumn, TableName, UniqueKey},
+    model::{Generated, Identifier, KeyEquality, Table, TableColumn, TableName, UniqueKey},
 };
 
 const RELATION: &str = "SELECT c.oid::int8, n.nspname::text, c.relkind::text, c.relpersistence::text, \
@@ -33,7 +37,9 @@ const COLUMNS: &str = "WITH RECURSIVE base AS ( \
     WHERE a.attrelid = $1::int8::oid AND t.typtype <> 'd' ORDER BY a.attnum";
 
 const KEYS: &str = "SELECT c.relname::text, i.indisprimary, pg_catalog.string_to_array(i.indkey::text, ' ')::int2[], i.indnkeyatts::int4, \
-           i.indpred IS NOT NULL, i.indexprs IS NOT NULL, i.indimmediate, i.indisvalid \
+           i.indpred IS NOT NULL, i.indexprs IS NOT NULL, i.indimmediate, i.indisvalid, \
+           EXISTS (SELECT FROM pg_catalog.pg_collation o WHERE NOT o.collisdeterministic AND (o.oid = ANY (i.indcollation) OR EXISTS ( \
+               SELECT FROM pg_catalog.pg_attribute a WHERE a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) AND a.attcollation = o.oid))) \
     FROM pg_catalog.pg_index i JOIN pg_catalog.pg_class c ON c.oid = i.indexrelid \
     WHERE i.indrelid = $1::int8::oid AND i.indisunique ORDER BY i.indisprimary DESC, c.relname COLLATE \"C\"";
 
@@ -59,6 +65,8 @@ struct Index {
     expression: bool,
     immediate: bool,
     valid: bool,
+    /// A collation that holds different texts equal, of the index or of a column.
+    folds: bool,
 }
 
 pub(super) async fn describe(session: &mut PostgresSession, name: &TableName) -> Result<Table, Fault> {
@@ -131,7 +139,9 @@ fn usable(index: &Index, columns: &[(i32, TableColumn)], warnings: &mut Vec<Stri
         warnings.push(format!("unique key {} is left out: its column {} may be NULL, and NULLs are never equal", index.name, column.name));
         return None;
     }
-    Some(UniqueKey { name: index.name.clone(), primary: index.primary, columns: positions })
+    let is_exact = !index.folds && positions.iter().filter_map(|position| columns.get(*position)).all(|(_, column)| is_equal_by_bytes(column));
+    let equality = if is_exact { KeyEquality::Bytes } else { KeyEquality::Database };
+    Some(UniqueKey { name: index.name.clone(), primary: index.primary, columns: positions, equality })
 }
 
 fn read_relation(row: &PgRow) -> Result<Relation, sqlx::Error> {
@@ -176,5 +186,6 @@ fn read_index(row: &PgRow) -> Result<Index, sqlx::Error> {
         expression: row.try_get(5)?,
         immediate: row.try_get(6)?,
         valid: row.try_get(7)?,
+        folds: row.try_get(8)?,
     })
 }

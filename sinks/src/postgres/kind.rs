@@ -1,6 +1,6 @@
 //! What PostgreSQL's types are to decoding, and what a text is cast to.
 
-use crate::model::Kind;
+use crate::model::{Kind, TableColumn};
 
 /// Kind of a base type by its name in the catalogue. `modifier` is its `atttypmod`, -1 where it has none.
 pub(super) fn kind(type_name: &str, in_catalogue: bool, type_kind: &str, modifier: i32, labels: Vec<String>) -> Kind {
@@ -31,6 +31,21 @@ pub(super) fn kind(type_name: &str, in_catalogue: bool, type_kind: &str, modifie
             _ => Kind::Other,
         },
         _ => Kind::Other,
+    }
+}
+
+/// Whether values of a column are equal to the database exactly if they are as decoded. A collation is not looked at here.
+pub(super) fn is_equal_by_bytes(column: &TableColumn) -> bool {
+    match &column.kind {
+        Kind::Bool | Kind::Int { .. } | Kind::Bytes { .. } | Kind::Uuid | Kind::Date | Kind::Enum { .. } => true,
+        // Equal numbers are decoded to equal texts.
+        Kind::Decimal { exact, .. } => *exact,
+        // `timestamp(3)` rounds on assignment.
+        Kind::Time | Kind::Timestamp | Kind::TimestampTz => !column.declared.contains('('),
+        // The other texts fold case (`citext`), ignore spaces at the end (`character`) or cut off bytes (`name`, `"char"`).
+        Kind::Text { .. } => column.declared == "text" || column.declared.starts_with("character varying"),
+        // Zero has two signs, a jsonb many spellings, and `inet` or `interval` are read by the database.
+        Kind::Float { .. } | Kind::Json | Kind::Other => false,
     }
 }
 
@@ -73,6 +88,7 @@ pub(super) fn cast(declared: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::{Generated, Identifier};
 
     #[test]
     fn a_cast_has_no_length() {
@@ -89,6 +105,38 @@ mod tests {
             ("integer[]", "integer[]"),
         ] {
             assert_eq!(cast(declared), expected);
+        }
+    }
+
+    #[test]
+    fn keys_that_the_database_may_hold_equal_are_not_compared_by_bytes() {
+        let column = |type_name: &str, in_catalogue: bool, modifier: i32, declared: &str| TableColumn {
+            name: Identifier::new("k"),
+            kind: kind(type_name, in_catalogue, "b", modifier, vec![]),
+            declared: declared.to_owned(),
+            nullable: false,
+            has_default: false,
+            generated: Generated::No,
+        };
+        for (type_name, declared) in [("int8", "bigint"), ("text", "text"), ("varchar", "character varying(10)"), ("numeric", "numeric"), ("uuid", "uuid")] {
+            assert!(is_equal_by_bytes(&column(type_name, true, -1, declared)), "{declared}");
+        }
+        assert!(is_equal_by_bytes(&column("timestamptz", true, -1, "timestamp with time zone")));
+        assert!(!is_equal_by_bytes(&column("citext", false, -1, "citext")) && !is_equal_by_bytes(&column("citext", false, -1, "extensions.citext")));
+        for (type_name, declared) in [
+            ("bpchar", "character(5)"),
+            ("bpchar", "bpchar"),
+            ("char", "\"char\""),
+            ("name", "name"),
+            ("timestamp", "timestamp(3) without time zone"),
+            ("time", "time(0) without time zone"),
+            ("timestamptz", "timestamp(3) with time zone"),
+            ("float8", "double precision"),
+            ("jsonb", "jsonb"),
+            ("inet", "inet"),
+            ("interval", "interval"),
+        ] {
+            assert!(!is_equal_by_bytes(&column(type_name, true, -1, declared)), "{declared}");
         }
     }
 

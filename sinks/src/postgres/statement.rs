@@ -201,7 +201,7 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Table, TableColumn, TableName, UniqueKey};
+    use crate::model::{KeyEquality, Table, TableColumn, TableName, UniqueKey};
 
     fn target(write: WriteMode) -> Target {
         let column = |name: &str, kind: Kind, declared: &str, nullable: bool| TableColumn {
@@ -219,10 +219,10 @@ mod tests {
                 column("note", Kind::Text { max_chars: Some(9) }, "character varying(9)", true),
                 column("total", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric(12,2)", false),
             ],
-            keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0] }],
+            keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
             warnings: Vec::new(),
         };
-        Target { route: "orders".into(), table: Arc::new(table), columns: vec![0, 1, 2], key: vec![0], version: None, write }
+        Target { route: "orders".into(), table: Arc::new(table), columns: vec![0, 1, 2], key: vec![0], key_equality: KeyEquality::Bytes, version: None, write }
     }
 
     fn shape(present: [bool; 3]) -> Shape {

@@ -4,12 +4,12 @@ use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
     fault::During,
-    kind::{is_numeric_by_surprise, kind},
+    kind::{is_equal_by_bytes, is_numeric_by_surprise, kind},
     session::SqliteSession,
 };
 use crate::{
     fault::{Fault, FaultClass},
-    model::{Generated, Identifier, Kind, Table, TableColumn, TableName, UniqueKey},
+    model::{Generated, Identifier, KeyEquality, Kind, Table, TableColumn, TableName, UniqueKey},
 };
 
 struct Found {
@@ -29,6 +29,13 @@ struct Index {
     name: String,
     primary: bool,
     partial: bool,
+}
+
+/// A column of an index.
+struct Part {
+    /// None: an expression.
+    name: Option<String>,
+    collation: String,
 }
 
 pub(super) async fn describe(session: &mut SqliteSession, name: &TableName) -> Result<Table, Fault> {
@@ -69,8 +76,15 @@ pub(super) async fn describe(session: &mut SqliteSession, name: &TableName) -> R
             }
         }
     }
-    if !primary.is_empty() {
-        keys.push(UniqueKey { name: "PRIMARY KEY".to_owned(), primary: true, columns: primary });
+    // A rowid alias has no index, and a number has no collation.
+    let of_primary = indexes.iter().find(|index| index.primary);
+    let folds = match of_primary {
+        Some(index) => folding(&parts(session, index).await?, "primary key", &mut warnings),
+        None => false,
+    };
+    if !primary.is_empty() && !folds {
+        let equality = equality(&primary, &columns);
+        keys.push(UniqueKey { name: "PRIMARY KEY".to_owned(), primary: true, columns: primary, equality });
     }
     for index in indexes.iter().filter(|index| !index.primary && !index.partial) {
         if let Some(key) = unique_key(session, index, &columns, &mut warnings).await? {
@@ -95,17 +109,41 @@ pub(super) async fn describe(session: &mut SqliteSession, name: &TableName) -> R
 }
 
 async fn unique_key(session: &mut SqliteSession, index: &Index, columns: &[FoundColumn], warnings: &mut Vec<String>) -> Result<Option<UniqueKey>, Fault> {
-    let query = sqlx::query("SELECT name FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno").bind(index.name.as_str());
-    let names = session.fetch(query, During::Catalogue, |row| row.try_get::<Option<String>, _>(0)).await?;
+    let parts = parts(session, index).await?;
     // An expression has no name.
     let positions: Option<Vec<usize>> =
-        names.iter().map(|name| name.as_ref().and_then(|name| columns.iter().position(|found| found.column.name.as_str() == name))).collect();
+        parts.iter().map(|part| part.name.as_ref().and_then(|name| columns.iter().position(|found| found.column.name.as_str() == name))).collect();
     let Some(positions) = positions else { return Ok(None) };
     if let Some(found) = positions.iter().filter_map(|position| columns.get(*position)).find(|found| found.column.nullable) {
         warnings.push(format!("unique key {} is left out: its column {} may be NULL, and NULLs are never equal", index.name, found.column.name));
         return Ok(None);
     }
-    Ok(Some(UniqueKey { name: index.name.clone(), primary: false, columns: positions }))
+    if folding(&parts, &format!("unique key {}", index.name), warnings) {
+        return Ok(None);
+    }
+    let equality = equality(&positions, columns);
+    Ok(Some(UniqueKey { name: index.name.clone(), primary: false, columns: positions, equality }))
+}
+
+async fn parts(session: &mut SqliteSession, index: &Index) -> Result<Vec<Part>, Fault> {
+    let query = sqlx::query("SELECT name, coll FROM pragma_index_xinfo(?) WHERE key ORDER BY seqno").bind(index.name.as_str());
+    session.fetch(query, During::Catalogue, |row| Ok(Part { name: row.try_get(0)?, collation: row.try_get(1)? })).await
+}
+
+/// Whether a key has a collation that holds different texts equal: two records would mean one row that a batch takes for two.
+fn folding(parts: &[Part], key: &str, warnings: &mut Vec<String>) -> bool {
+    let Some(part) = parts.iter().find(|part| !part.collation.eq_ignore_ascii_case("BINARY")) else { return false };
+    let column = part.name.as_deref().unwrap_or("an expression");
+    warnings.push(format!(
+        "{key} is left out: its column {column} is compared by {}, which holds different texts equal; declare it without a collation to use the key",
+        part.collation
+    ));
+    true
+}
+
+fn equality(positions: &[usize], columns: &[FoundColumn]) -> KeyEquality {
+    let is_exact = positions.iter().filter_map(|position| columns.get(*position)).all(|found| is_equal_by_bytes(&found.column));
+    if is_exact { KeyEquality::Bytes } else { KeyEquality::Database }
 }
 
 fn inexact(column: &TableColumn, strict: bool) -> Option<String> {

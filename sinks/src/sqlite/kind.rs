@@ -1,6 +1,6 @@
 //! What SQLite's declared types are to decoding. SQLite itself knows five affinities; the names beyond them are a convention.
 
-use crate::model::Kind;
+use crate::model::{Kind, TableColumn};
 
 /// How SQLite changes a value that is stored in a column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,6 +29,17 @@ pub(super) fn affinity(declared: &str, strict: bool) -> Affinity {
         Affinity::Real
     } else {
         Affinity::Numeric
+    }
+}
+
+/// Whether values of a column are equal to SQLite exactly if they are as decoded. A collation is not looked at here.
+pub(super) fn is_equal_by_bytes(column: &TableColumn) -> bool {
+    match &column.kind {
+        Kind::Bool | Kind::Int { .. } | Kind::Text { .. } | Kind::Bytes { .. } | Kind::Uuid => true,
+        Kind::Date | Kind::Time | Kind::Timestamp | Kind::TimestampTz | Kind::Enum { .. } => true,
+        Kind::Decimal { exact, .. } => *exact,
+        // Zero has two signs, and what reads as a number may be stored as one.
+        Kind::Float { .. } | Kind::Json | Kind::Other => false,
     }
 }
 

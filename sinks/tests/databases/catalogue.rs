@@ -2,7 +2,7 @@
 
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Generated, Kind, Table, TableName},
+    model::{Generated, KeyEquality, Kind, Table, TableName},
     open::{DatabaseOptions, open},
 };
 
@@ -143,6 +143,50 @@ async fn a_rich_table_of_sqlite() {
         assert_eq!((named.columns[0].generated, named.columns[0].nullable, named.keys[0].columns.clone()), (Generated::No, false, vec![0]));
         assert_eq!(&*describe(&world, "words").await.unwrap_err().reason, "not-a-table");
         assert!(world.database.facts().await.unwrap().version.starts_with("SQLite 3."));
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn sqlite_keys_under_a_collation_are_left_out() {
+    world::on_sqlite(|world| async move {
+        world
+            .run(
+                "CREATE TABLE folded (id TEXT COLLATE NOCASE PRIMARY KEY, a INT); CREATE TABLE rowless (id TEXT COLLATE RTRIM PRIMARY KEY, a INT) WITHOUT ROWID;
+                 CREATE TABLE several (id TEXT COLLATE NOCASE PRIMARY KEY, a TEXT NOT NULL UNIQUE, b TEXT NOT NULL, c REAL NOT NULL UNIQUE);
+                 CREATE UNIQUE INDEX by_a_and_b ON several (a, b COLLATE NOCASE); CREATE TABLE plain (id INTEGER PRIMARY KEY)",
+            )
+            .await;
+        for (table, collation) in [("folded", "NOCASE"), ("rowless", "RTRIM")] {
+            let table = describe(&world, table).await.unwrap();
+            let expected = format!("primary key is left out: its column id is compared by {collation}");
+            assert!(table.keys.is_empty() && table.warnings.iter().any(|warning| warning.starts_with(&expected)), "{table:?}");
+        }
+        let several = describe(&world, "several").await.unwrap();
+        let keys: Vec<(bool, Vec<usize>, KeyEquality)> = several.keys.iter().map(|key| (key.primary, key.columns.clone(), key.equality)).collect();
+        assert_eq!(keys, [(false, vec![1], KeyEquality::Bytes), (false, vec![3], KeyEquality::Database)]);
+        assert!(several.warnings.iter().any(|warning| warning.contains("by_a_and_b is left out: its column b is compared by NOCASE")), "{several:?}");
+        assert_eq!(describe(&world, "plain").await.unwrap().keys[0].equality, KeyEquality::Bytes);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn postgres_says_which_keys_only_it_can_compare() {
+    world::on_postgres(|world| async move {
+        world
+            .run(
+                "CREATE COLLATION folding (provider = icu, locale = 'und-u-ks-level2', deterministic = false);
+                 CREATE TABLE exact (id text COLLATE \"C\", n numeric(9,2), at timestamptz, PRIMARY KEY (id, n, at));
+                 CREATE TABLE padded (id char(5) PRIMARY KEY); CREATE TABLE rounded (id bigint, at timestamp(0), PRIMARY KEY (id, at));
+                 CREATE TABLE folded (id text COLLATE folding PRIMARY KEY); CREATE TABLE by_index (id text NOT NULL);
+                 CREATE UNIQUE INDEX folded_index ON by_index (id COLLATE folding)",
+            )
+            .await;
+        assert_eq!(describe(&world, "exact").await.unwrap().keys[0].equality, KeyEquality::Bytes);
+        for table in ["padded", "rounded", "folded", "by_index"] {
+            assert_eq!(describe(&world, table).await.unwrap().keys[0].equality, KeyEquality::Database, "{table}");
+        }
     })
     .await;
 }

@@ -18,6 +18,7 @@ on_both!(
     append_writes_each_record,
     upsert_ends_as_row_by_row,
     an_older_version_is_stale,
+    keys_that_only_the_database_holds_equal_keep_their_order,
     deletes_remove_rows,
     an_absent_column_keeps_its_value,
     a_new_row_needs_its_required_columns,
@@ -82,6 +83,20 @@ async fn an_older_version_is_stale(world: World) {
     assert_eq!(world.rows(&["note", "v"], "FROM orders").await, ["five again|5"]);
     assert_eq!(worker.write(vec![row("six", V::I(6)), row("five", V::I(5)), vec![V::I(2), t("new"), V::I(1)]]).await, 1, "within a batch too");
     assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|six|6", "2|new|1"]);
+}
+
+/// The two zeros differ in their bytes and in no comparison.
+async fn keys_that_only_the_database_holds_equal_keep_their_order(world: World) {
+    world.run("CREATE TABLE orders (id DOUBLE PRECISION PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
+    let row = |id: f64, note: &str, version: i64| vec![V::F(id), t(note), V::I(version)];
+    assert_eq!(worker.write(vec![row(0.0, "first", 1), row(-0.0, "second", 2), row(1.0, "other", 1)]).await, 0);
+    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["second|2", "other|1"]);
+    assert_eq!(worker.write(vec![row(-0.0, "fourth", 4), row(0.0, "third", 3)]).await, 1, "the table's own guard finds the older one");
+    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["fourth|4", "other|1"]);
+    let delete = (Operation::Delete, vec![V::F(0.0), V::A, V::A]);
+    worker.apply(&[(Operation::Write, row(0.0, "fifth", 5)), delete, (Operation::Write, row(-0.0, "sixth", 1))]).await.unwrap();
+    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["sixth|1", "other|1"]);
 }
 
 async fn deletes_remove_rows(world: World) {

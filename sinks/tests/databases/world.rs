@@ -80,8 +80,9 @@ pub async fn target(world: &World, table: &str, write: WriteMode, version: Optio
     let columns: Vec<usize> = (0..table.columns.len()).filter(|index| table.columns[*index].generated != Generated::Always).collect();
     let position = |index: usize| columns.iter().position(|column| *column == index).unwrap();
     let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
+    let key_equality = table.keys.first().map(|key| key.equality).unwrap_or_default();
     let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
-    Arc::new(Target { route: "route".into(), columns, key, version, write, table })
+    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table })
 }
 
 /// One worker that holds partition `orders:0`.

@@ -1,6 +1,6 @@
 //! A decoder and rows to try records on.
 
-use oncesink_sinks::model::{Cell, Generated, Identifier, Kind, Partition, Table, TableName, Target, WriteMode};
+use oncesink_sinks::model::{Cell, Generated, Identifier, KeyEquality, Kind, Partition, Table, TableName, Target, WriteMode};
 
 use super::*;
 use crate::{
@@ -70,7 +70,15 @@ fn target(columns: &[(&str, &str)], key: &[usize], write: WriteMode) -> Arc<Targ
     let table =
         Table { name: TableName::parse("t"), columns: columns.iter().map(|(name, declared)| column(name, declared)).collect(), keys: vec![], warnings: vec![] };
     let positions = (0..columns.len()).collect();
-    Arc::new(Target { route: Arc::from("t"), table: Arc::new(table), columns: positions, key: key.to_vec(), version: None, write })
+    Arc::new(Target {
+        route: Arc::from("t"),
+        table: Arc::new(table),
+        columns: positions,
+        key: key.to_vec(),
+        key_equality: KeyEquality::Bytes,
+        version: None,
+        write,
+    })
 }
 
 /// A decoder and the rows that it fills.

@@ -11,7 +11,8 @@ use oncesink::{
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
     model::{
-        Coordinate, Generated, Identifier, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target, UniqueKey, Values, WriteMode,
+        Coordinate, Generated, Identifier, KeyEquality, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target, UniqueKey, Values,
+        WriteMode,
     },
     session::Step,
 };
@@ -82,7 +83,8 @@ pub fn table(name: &str) -> Option<Table> {
         has_default: false,
         generated: Generated::No,
     };
-    let keys = if is_keyed { vec![UniqueKey { name: "primary".to_owned(), primary: true, columns: vec![0] }] } else { Vec::new() };
+    let keys =
+        if is_keyed { vec![UniqueKey { name: "primary".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }] } else { Vec::new() };
     Some(Table { name: TableName::parse(name), columns: names.iter().map(column).collect(), keys, warnings: Vec::new() })
 }
 
@@ -93,6 +95,7 @@ fn target(name: &str, has_version: bool) -> Option<Arc<Target>> {
         route: Arc::from(name),
         columns: (0..table.columns.len()).collect(),
         key: if is_keyed { vec![0] } else { Vec::new() },
+        key_equality: KeyEquality::Bytes,
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
         table,
