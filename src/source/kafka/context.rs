@@ -32,6 +32,7 @@ pub(super) struct Context {
     pub closing: AtomicBool,
     /// Kafka was said to be out of reach.
     pub is_away: AtomicBool,
+    has_failed: AtomicBool,
     intake: Mutex<Intake>,
 }
 
@@ -46,6 +47,7 @@ impl Context {
             complaint: Complaint::default(),
             closing: AtomicBool::new(false),
             is_away: AtomicBool::new(false),
+            has_failed: AtomicBool::new(false),
             intake: Mutex::default(),
         }
     }
@@ -57,6 +59,13 @@ impl Context {
 
     pub(super) fn is_closing(&self) -> bool {
         self.closing.load(Ordering::Relaxed)
+    }
+
+    /// The client cannot go on. Said once: the engine then ends.
+    pub(super) fn fail(&self, reason: &'static str, detail: String) {
+        if !self.has_failed.swap(true, Ordering::Relaxed) {
+            self.outlet.change(Change::Failed { reason, detail });
+        }
     }
 
     pub(super) fn set_away(&self, reason: String) {

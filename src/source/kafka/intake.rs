@@ -1,6 +1,9 @@
 //! What is assigned, under which sequence it is read, and the block of records that is being gathered.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Instant,
+};
 
 use oncesink_sinks::model::{NextOffset, Partition};
 use rdkafka::message::Message;
@@ -9,7 +12,7 @@ use super::{
     statistics::{Statistics, Verdict, Witness},
     unconfirmed::Unconfirmed,
 };
-use crate::source::{Commit, Ends, Input, RecordsBuilder, Sequence};
+use crate::source::{Commit, Ends, Found, Input, RecordsBuilder, Sequence};
 
 /// A block is handed over at one of these, or when the partition changes, or when no record waits.
 const BLOCK_RECORDS: usize = 500;
@@ -25,6 +28,8 @@ pub(super) struct Reading {
     pub next: i64,
     /// Halted: it stays assigned, and nothing is fetched.
     pub stands: bool,
+    /// The client may still be elsewhere, and behind `next`: what it delivers would leave a hole.
+    is_misplaced: bool,
     witness: Witness,
     commits: Unconfirmed,
 }
@@ -38,6 +43,10 @@ impl Reading {
     pub(super) const fn is_active(&self) -> bool {
         self.sequence.is_some() && !self.stands
     }
+
+    const fn is_delivered(&self) -> bool {
+        self.is_active() && !self.is_misplaced
+    }
 }
 
 /// The state that the poll thread shares with its own callbacks.
@@ -47,7 +56,7 @@ pub(super) struct Intake {
     /// There is no room: all partitions are paused.
     pub is_full: bool,
     /// Partitions that the client has stopped fetching on its own.
-    pub given_up: Vec<Partition>,
+    pub given_up: BTreeSet<Partition>,
     block: Option<Block>,
     /// The partition of the last record that was not wanted; most come in rows.
     unwanted: Option<Partition>,
@@ -86,7 +95,7 @@ impl Intake {
         let complete = self.flush();
         let partition = Partition::new(topic, index);
         match self.readings.get_mut(&partition) {
-            Some(reading) if reading.is_active() => {
+            Some(reading) if reading.is_delivered() => {
                 reading.witness.disturb();
                 // Below the start: the client was about to be repositioned.
                 if offset >= reading.next {
@@ -139,6 +148,54 @@ impl Intake {
         }
     }
 
+    /// They are about to be read from elsewhere: nothing is taken of them before that is certain.
+    pub(super) fn misplace<'a>(&mut self, partitions: impl Iterator<Item = &'a Partition>) {
+        for partition in partitions {
+            self.discard_block_of(partition);
+            if let Some(reading) = self.readings.get_mut(partition) {
+                reading.is_misplaced = true;
+                reading.witness.disturb();
+            }
+        }
+    }
+
+    /// The client reads them from `next` on, and what it fetched before is never delivered.
+    pub(super) fn place<'a>(&mut self, partitions: impl Iterator<Item = &'a Partition>) {
+        self.unwanted = None;
+        for partition in partitions {
+            if let Some(reading) = self.readings.get_mut(partition) {
+                reading.is_misplaced = false;
+                reading.witness.disturb();
+            }
+        }
+    }
+
+    /// Nothing is taken any more, until each is started again.
+    pub(super) fn stand_still(&mut self) {
+        self.readings.values_mut().for_each(|reading| reading.stands = true);
+        self.unwanted = None;
+    }
+
+    /// Partitions that the client gave up, as they were found: which are to be read on from where they are, and which Kafka has not.
+    pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<Found>) {
+        let (mut again, mut outside) = (Vec::new(), Vec::new());
+        for found in found {
+            let Some(reading) = self.readings.get_mut(&found.partition).filter(|reading| reading.is_active()) else { continue };
+            match found.ends {
+                // Not even the statistics might name it again: kept, or nobody would ever read it.
+                None => {
+                    self.given_up.insert(found.partition);
+                }
+                Some(ends) if (ends.low.get()..=ends.high.get()).contains(&reading.next) => again.push((found.partition, reading.next)),
+                Some(_) => {
+                    reading.stands = true;
+                    outside.push(found);
+                }
+            }
+        }
+        (again, outside)
+    }
+
     pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
         for commit in commits {
             if let Some(reading) = self.readings.get_mut(&commit.partition) {
@@ -154,7 +211,7 @@ impl Intake {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
             observed.ends.extend(statistics.ends(&partition.topic, partition.index).map(|ends| (partition.clone(), ends)));
             observed.failed_commits += u64::from(reading.commits.hear(report.committed, now));
-            let Some(sequence) = reading.sequence.filter(|_| reading.is_active() && !self.is_full) else { continue };
+            let Some(sequence) = reading.sequence.filter(|_| reading.is_delivered() && !self.is_full) else { continue };
             match reading.witness.hear(report) {
                 Verdict::ReadUpTo(next) if next > reading.next => {
                     reading.next = next;
@@ -162,7 +219,7 @@ impl Intake {
                 }
                 Verdict::GivenUp => {
                     reading.witness.disturb();
-                    self.given_up.push(partition.clone());
+                    self.given_up.insert(partition.clone());
                 }
                 Verdict::ReadUpTo(_) | Verdict::Nothing => {}
             }
@@ -184,5 +241,57 @@ impl Block {
         let records = self.builder.len();
         // The clock is asked now and then only: at full speed a block is complete long before.
         records >= BLOCK_RECORDS || self.builder.cost() >= BLOCK_BYTES || (records.is_multiple_of(32) && self.opened.elapsed() >= BLOCK_AGE)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use oncesink_sinks::checkpoint::Committed;
+    use rdkafka::{Timestamp, message::OwnedMessage};
+
+    use super::*;
+
+    fn intake_at(next: i64) -> (Intake, Partition) {
+        let (mut intake, partition) = (Intake::default(), Partition::new("orders", 0));
+        intake.set(partition.clone(), Reading::started(Sequence(1), Some(NextOffset::new(next))));
+        (intake, partition)
+    }
+
+    fn record(offset: i64) -> OwnedMessage {
+        OwnedMessage::new(Some(b"x".to_vec()), None, "orders".to_owned(), Timestamp::NotAvailable, 0, offset, None)
+    }
+
+    fn taken(intake: &mut Intake) -> Vec<i64> {
+        match intake.flush() {
+            Some(Input::Records(records)) => records.iter().map(|record| record.offset).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_partition_before_its_place_is_certain() {
+        let (mut intake, partition) = intake_at(10);
+        intake.misplace([&partition].into_iter());
+        // From behind the place, as a client that could not be moved would deliver.
+        assert!(intake.push(&record(20)).is_none() && taken(&mut intake).is_empty());
+        intake.place([&partition].into_iter());
+        intake.push(&record(10));
+        assert_eq!(taken(&mut intake), [10]);
+    }
+
+    #[test]
+    fn a_given_up_partition_whose_ends_are_not_known_is_kept() {
+        let (mut intake, partition) = intake_at(10);
+        let found = |ends: Option<(i64, i64)>| {
+            let ends = ends.map(|(low, high)| Ends { low: NextOffset::new(low), high: NextOffset::new(high) });
+            vec![Found { partition: partition.clone(), committed: Committed::Unknown, ends }]
+        };
+        let (again, outside) = intake.judge_given_up(found(None));
+        assert!(again.is_empty() && outside.is_empty());
+        assert_eq!(std::mem::take(&mut intake.given_up), BTreeSet::from([partition.clone()]));
+        let (again, outside) = intake.judge_given_up(found(Some((0, 10))));
+        assert!(again == [(partition.clone(), 10)] && outside.is_empty() && intake.given_up.is_empty());
+        let (again, outside) = intake.judge_given_up(found(Some((11, 20))));
+        assert!(again.is_empty() && outside.len() == 1 && intake.active().is_empty());
     }
 }

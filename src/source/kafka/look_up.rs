@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -110,13 +111,18 @@ pub(super) fn committed<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitio
     let one = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
         element.error().ok()?;
         let committed = match element.offset() {
-            Offset::Offset(next) => Committed::At { next: NextOffset::new(next), metadata: element.metadata().to_owned() },
+            Offset::Offset(next) => Committed::At { next: NextOffset::new(next), metadata: text_of(|| element.metadata()) },
             Offset::Invalid => Committed::Nothing,
             _ => return None,
         };
         Some((Partition::new(element.topic(), element.partition()), committed))
     };
     list.elements().into_iter().filter_map(one).collect()
+}
+
+/// The client's library panics at metadata that is not UTF-8, and any tool may commit such. It is another's then, as empty metadata is.
+fn text_of<'a>(metadata: impl FnOnce() -> &'a str) -> String {
+    catch_unwind(AssertUnwindSafe(metadata)).map(str::to_owned).unwrap_or_default()
 }
 
 /// A list for the client.

@@ -8,6 +8,7 @@
 //! | `reader` | the loop, its commands, the pause where there is no room, closing |
 //! | `rebalance` | assign, revoke, repositioning, commit |
 //! | `intake` | what is assigned and the block of records that is gathered |
+//! | `damage` | what an error of the client means for the records behind it |
 //! | `statistics`, `unconfirmed` | how far was read where no record was visible; which partitions the client gave up; which commits failed |
 //! | `look_up`, `probe` | committed offsets, ends of logs, topics |
 //! | `topics`, `discovery` | names and expressions, expanded by us |
@@ -29,6 +30,7 @@ use tokio::sync::mpsc::unbounded_channel;
 mod answer;
 mod config;
 mod context;
+mod damage;
 mod discovery;
 mod error;
 mod headers;

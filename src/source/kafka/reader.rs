@@ -1,6 +1,7 @@
 //! The thread that owns the consumer. Nothing else touches it, and it never waits longer than a callback's budget.
 
 use std::{
+    collections::{BTreeSet, VecDeque},
     sync::{
         atomic::Ordering,
         mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
@@ -18,6 +19,7 @@ use rdkafka::{
 
 use super::{
     context::Context,
+    damage::{Damage, Meaning, meaning},
     intake::Reading,
     look_up::{list_of, look_up},
     rebalance::{commit, reposition},
@@ -29,6 +31,9 @@ const IDLE: Duration = Duration::from_millis(10);
 
 /// Look-ups outside a rebalance: meanwhile nothing is polled.
 const LOOK_UP_LIMIT: Duration = Duration::from_secs(4);
+
+/// Between two attempts to mend what the client has given up.
+const MEND_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the client says again and again is logged once in this time.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
@@ -45,13 +50,18 @@ pub(super) enum Command {
 pub(super) struct Reader {
     consumer: BaseConsumer<Context>,
     commands: Receiver<Command>,
+    /// In their order, without the look-ups.
+    waiting: VecDeque<Command>,
+    /// What is to be looked up.
+    asked: BTreeSet<Partition>,
     complained: Option<(Code, Instant)>,
-    has_failed: bool,
+    damage: Damage,
+    mended: Option<Instant>,
 }
 
 impl Reader {
     pub(super) fn new(consumer: BaseConsumer<Context>, commands: Receiver<Command>) -> Self {
-        Self { consumer, commands, complained: None, has_failed: false }
+        Self { consumer, commands, waiting: VecDeque::new(), asked: BTreeSet::new(), complained: None, damage: Damage::default(), mended: None }
     }
 
     /// Runs until it is told to close, or nobody listens any more.
@@ -90,24 +100,42 @@ impl Reader {
         self.consumer.context()
     }
 
+    /// Runs what does not wait for Kafka, and one command that does: the group must be polled in between, and an end not queue behind them.
     fn take_commands(&mut self) -> bool {
-        loop {
+        let goes_on = loop {
             match self.commands.try_recv() {
-                Ok(Command::Start(starts)) => self.start(starts),
-                Ok(Command::Commit(mut commits)) => {
+                // One look-up for all that were asked for: each may take seconds.
+                Ok(Command::LookUp(partitions)) => self.asked.extend(partitions),
+                Ok(Command::Close) | Err(TryRecvError::Disconnected) => break false,
+                Ok(command) => self.waiting.push_back(command),
+                Err(TryRecvError::Empty) => break !self.context().outlet.is_deserted(),
+            }
+        };
+        while let Some(command) = self.waiting.pop_front() {
+            match command {
+                Command::Commit(mut commits) => {
                     // A commit for a partition that is another's by now could set its offset back.
                     commits.retain(|commit| self.context().intake().readings.contains_key(&commit.partition));
                     commit(self.context(), &self.consumer, &commits);
                 }
-                Ok(Command::LookUp(partitions)) => {
-                    let (partitions, topics) = look_up(&self.consumer, &partitions, &self.context().start, LOOK_UP_LIMIT);
-                    self.context().outlet.change(Change::LookedUp { partitions, topics });
+                Command::Start(starts) if goes_on => {
+                    self.start(starts);
+                    return true;
                 }
-                Ok(Command::Subscribe(topics)) => self.subscribe(&topics),
-                Ok(Command::Close) | Err(TryRecvError::Disconnected) => return false,
-                Err(TryRecvError::Empty) => return !self.context().outlet.is_deserted(),
+                Command::Subscribe(topics) if goes_on => self.subscribe(&topics),
+                Command::Start(_) | Command::Subscribe(_) | Command::LookUp(_) | Command::Close => {}
             }
         }
+        if goes_on && !self.asked.is_empty() {
+            let partitions: Vec<Partition> = std::mem::take(&mut self.asked).into_iter().collect();
+            let (partitions, topics) = look_up(&self.consumer, &partitions, &self.context().start, self.look_up_limit());
+            self.context().outlet.change(Change::LookedUp { partitions, topics });
+        }
+        goes_on
+    }
+
+    fn look_up_limit(&self) -> Duration {
+        LOOK_UP_LIMIT.min(self.context().budget)
     }
 
     fn subscribe(&self, topics: &[String]) {
@@ -144,7 +172,7 @@ impl Reader {
         if !is_full {
             self.resume(&partitions(&moving));
         }
-        reposition(self.context(), &self.consumer, &moving);
+        reposition(self.context(), &self.consumer, &positions(&moving));
     }
 
     /// Stops fetching where there is no room, and goes on where there is room again.
@@ -191,53 +219,38 @@ impl Reader {
     }
 
     /// An out-of-range answer names no partition here, but the client stops fetching it, and its statistics say so.
-    fn mend_given_up(&self) {
-        let given_up = std::mem::take(&mut self.context().intake().given_up);
+    fn mend_given_up(&mut self) {
+        if self.mended.is_some_and(|at| at.elapsed() < MEND_INTERVAL) {
+            return;
+        }
+        let given_up: Vec<Partition> = std::mem::take(&mut self.context().intake().given_up).into_iter().collect();
         if given_up.is_empty() {
             return;
         }
-        let (found, _) = look_up(&self.consumer, &given_up, &self.context().start, LOOK_UP_LIMIT);
-        let mut intake = self.context().intake();
-        let (mut outside, mut again) = (Vec::new(), Vec::new());
-        for found in found {
-            let Some(reading) = intake.readings.get_mut(&found.partition).filter(|reading| reading.is_active()) else { continue };
-            // Where its ends are not known the statistics will name it again.
-            let Some(ends) = found.ends else { continue };
-            if (ends.low.get()..=ends.high.get()).contains(&reading.next) {
-                again.push(Start {
-                    partition: found.partition,
-                    sequence: reading.sequence.unwrap_or_default(),
-                    from: Some(oncesink_sinks::model::NextOffset::new(reading.next)),
-                });
-            } else {
-                reading.stands = true;
-                outside.push(found);
-            }
-        }
-        let is_full = intake.is_full;
-        drop(intake);
+        let (found, _) = look_up(&self.consumer, &given_up, &self.context().start, self.look_up_limit());
+        let (again, outside) = self.context().intake().judge_given_up(found);
         if !outside.is_empty() {
             self.pause(&outside.iter().map(|found| found.partition.clone()).collect::<Vec<_>>());
             self.context().outlet.change(Change::OutOfRange { partitions: outside });
         }
         reposition(self.context(), &self.consumer, &again);
-        if is_full {
-            self.pause(&again.into_iter().map(|start| start.partition).collect::<Vec<_>>());
-        }
+        self.mended = Some(Instant::now());
     }
 
     fn hear(&mut self, error: &ClientError) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let reason = self.context().complaint.last_reason().unwrap_or_else(|| error.to_string());
-        match code {
-            Code::AllBrokersDown | Code::Authentication | Code::SaslAuthenticationFailed => self.context().set_away(reason.clone()),
-            Code::TopicAuthorizationFailed => self.fail("topic-authorization", format!("{reason}; grant READ and DESCRIBE on the topics")),
-            Code::GroupAuthorizationFailed => self.fail("group-authorization", format!("{reason}; grant READ on the group {}", self.context().group)),
-            Code::Fatal | Code::FencedInstanceId => self.fail_fatally(reason.clone()),
-            _ if matches!(error, ClientError::MessageConsumptionFatal(_)) => self.fail_fatally(reason.clone()),
-            // Its partition is found by the statistics.
-            Code::AutoOffsetReset => {}
-            _ => {}
+        let meaning = if matches!(error, ClientError::MessageConsumptionFatal(_)) { Meaning::Fatal } else { meaning(code) };
+        match meaning {
+            Meaning::Harmless => {}
+            Meaning::Unreachable => self.context().set_away(reason.clone()),
+            Meaning::TopicForbidden => self.context().fail("topic-authorization", format!("{reason}; grant READ and DESCRIBE on the topics")),
+            Meaning::GroupForbidden => {
+                let group = &self.context().group;
+                self.context().fail("group-authorization", format!("{reason}; grant READ on the group {group}"));
+            }
+            Meaning::Fatal => self.fail_fatally(reason.clone()),
+            Meaning::Damaged => self.read_again(error),
         }
         if self.complained.is_none_or(|(last, at)| last != code || at.elapsed() >= COMPLAINT_INTERVAL) {
             self.complained = Some((code, Instant::now()));
@@ -245,16 +258,37 @@ impl Reader {
         }
     }
 
-    fn fail_fatally(&mut self, reason: String) {
+    fn fail_fatally(&self, reason: String) {
         let fatal = self.consumer.client().fatal_error();
         let detail = fatal.map_or(reason, |(_, text)| text);
-        self.fail("fatal-client-error", format!("{detail}; if kafka.instance_id is set, another process uses the same one"));
+        self.context().fail("fatal-client-error", format!("{detail}; if kafka.instance_id is set, another process uses the same one"));
     }
 
-    fn fail(&mut self, reason: &'static str, detail: String) {
-        if !std::mem::replace(&mut self.has_failed, true) {
-            self.context().outlet.change(Change::Failed { reason, detail });
+    /// Records may have been left out, of which partition is not said: all are read once more from where they are, so that nothing is
+    /// taken that was fetched behind the damage.
+    fn read_again(&mut self, error: &ClientError) {
+        let mut intake = self.consumer.context().intake();
+        let block = intake.flush();
+        let active = intake.active();
+        let is_worth_it = self.damage.again(&active, Instant::now());
+        if !is_worth_it {
+            intake.stand_still();
         }
+        drop(intake);
+        block.into_iter().for_each(|block| self.context().outlet.input(block));
+        if is_worth_it {
+            reposition(self.context(), &self.consumer, &active);
+            return;
+        }
+        self.pause(&active.into_iter().map(|(partition, _)| partition).collect::<Vec<_>>());
+        let suspects = self.damage.suspects();
+        self.context().fail(
+            "corrupt-log",
+            format!(
+                "{error}; the log cannot be read at one of {suspects}, and nothing behind it was taken; \
+                 check the disks of the brokers and the network, then start again; to give the records up, move the checkpoints past them"
+            ),
+        );
     }
 
     /// Drops the consumer here, which runs the last revocation. The client can hang in it; then the channels end without it, and what is
@@ -279,4 +313,8 @@ impl Reader {
         context.outlet.close();
         drop(closed);
     }
+}
+
+fn positions(starts: &[Start]) -> Vec<(Partition, i64)> {
+    starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?.get()))).collect()
 }

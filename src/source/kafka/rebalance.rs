@@ -1,7 +1,7 @@
 //! A rebalance: partitions come, with the offsets where they start already in the one call that assigns them, and go, after the engine
 //! has finished with them. Every path answers the group: a consumer that does not can never be closed.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use oncesink_sinks::model::Partition;
 use rdkafka::{
@@ -18,7 +18,7 @@ use super::{
     properties::Protocol,
 };
 use crate::{
-    source::{Change, Commit, Start},
+    source::{Change, Commit},
     telemetry::metrics,
 };
 
@@ -63,11 +63,12 @@ impl Context {
         drop(intake);
         let assigned = self.add(consumer, &assignment).and_then(|()| if standing.count() == 0 { Ok(()) } else { consumer.pause(&standing) });
         if let Err(error) = assigned {
-            tracing::error!(%error, "kafka did not take an assignment, its partitions are not read");
             let mut intake = self.intake();
             partitions.iter().for_each(|partition| intake.forget(partition));
             drop(intake);
             self.outlet.change(Change::Lost { partitions });
+            // The group counts on this member, so nobody else would read them either.
+            self.fail("assignment-refused", format!("the kafka client did not take an assignment: {error}; start the process again"));
         }
     }
 
@@ -113,39 +114,52 @@ impl Context {
 }
 
 /// Reads partitions from other offsets. Whatever the client has fetched before is never delivered: it filters by its own version numbers.
+/// Until that is certain nothing is taken of them.
 ///
 /// A seek is first, because it leaves the assignment alone. A partition that the client has given up cannot be sought; it is taken out of
 /// the assignment and put back. The others of an eager assignment go on where they are.
-pub(super) fn reposition(context: &Context, consumer: &BaseConsumer<Context>, starts: &[Start]) {
-    let moving: Vec<(Partition, i64)> = starts.iter().filter_map(|start| Some((start.partition.clone(), start.from?.get()))).collect();
+pub(super) fn reposition(context: &Context, consumer: &BaseConsumer<Context>, moving: &[(Partition, i64)]) {
     if moving.is_empty() {
         return;
     }
-    let to_offsets = || list_of(moving.iter().map(|(partition, from)| (partition, Offset::Offset(*from))));
-    let failed: Vec<(Partition, i64)> = match consumer.seek_partitions(to_offsets(), context.budget / 2) {
+    context.intake().misplace(moving.iter().map(|(partition, _)| partition));
+    let to_offsets = list_of(moving.iter().map(|(partition, from)| (partition, Offset::Offset(*from))));
+    let not_sought: Vec<(Partition, i64)> = match consumer.seek_partitions(to_offsets, context.budget / 2) {
         Ok(list) => {
             let good = |partition: &Partition| list.find_partition(&partition.topic, partition.index).is_some_and(|element| element.error().is_ok());
             moving.iter().filter(|(partition, _)| !good(partition)).cloned().collect()
         }
         // A seek that ran out of time leaves the position unknown.
-        Err(_) => moving.clone(),
+        Err(_) => moving.to_vec(),
     };
-    if !failed.is_empty()
-        && let Err(error) = assign_anew(context, consumer, &failed)
-    {
-        tracing::error!(%error, partitions = failed.len(), "cannot read partitions from other offsets, they stand still");
-        let mut intake = context.intake();
-        // Tried again as partitions that the client has given up.
-        intake.given_up.extend(failed.into_iter().map(|(partition, _)| partition));
-    }
+    let failed = if not_sought.is_empty() { BTreeSet::new() } else { assign_anew(context, consumer, &not_sought) };
+    let mut intake = context.intake();
+    intake.place(moving.iter().map(|(partition, _)| partition).filter(|partition| !failed.contains(partition)));
+    // Tried again as partitions that the client has given up.
+    intake.given_up.extend(failed);
 }
 
-fn assign_anew(context: &Context, consumer: &BaseConsumer<Context>, partitions: &[(Partition, i64)]) -> KafkaResult<()> {
-    let list = list_of(partitions.iter().map(|(partition, from)| (partition, Offset::Offset(*from))));
+/// What comes back are those that could not be assigned anew.
+fn assign_anew(context: &Context, consumer: &BaseConsumer<Context>, partitions: &[(Partition, i64)]) -> BTreeSet<Partition> {
+    let refused = |error, partition: &Partition| tracing::error!(%error, %partition, "cannot read a partition from another offset, it stands still for now");
     match context.protocol {
         Protocol::Cooperative => {
-            consumer.incremental_unassign(&list)?;
-            consumer.incremental_assign(&list)
+            let mut failed = BTreeSet::new();
+            // One by one: the client refuses a whole list for one of its members.
+            for (partition, from) in partitions {
+                let list = list_of([(partition, Offset::Offset(*from))].into_iter());
+                if let Err(error) = consumer.incremental_unassign(&list) {
+                    // It may be out of the assignment already, since an attempt before.
+                    tracing::debug!(%error, %partition, "a partition is not taken out of the assignment");
+                }
+                // What is put back is fetched, also where all others are paused because there is no room.
+                let is_full = context.intake().is_full;
+                if let Err(error) = consumer.incremental_assign(&list).and_then(|()| if is_full { consumer.pause(&list) } else { Ok(()) }) {
+                    refused(error, partition);
+                    failed.insert(partition.clone());
+                }
+            }
+            failed
         }
         Protocol::Eager => {
             let mut intake = context.intake();
@@ -156,8 +170,12 @@ fn assign_anew(context: &Context, consumer: &BaseConsumer<Context>, partitions: 
             let paused = intake.readings.iter().filter(|(_, reading)| is_full || !reading.is_active());
             let paused = list_of(paused.map(|(partition, _)| (partition, Offset::Invalid)));
             drop(intake);
-            consumer.assign(&all)?;
-            if paused.count() == 0 { Ok(()) } else { consumer.pause(&paused) }
+            let assigned = consumer.assign(&all).and_then(|()| if paused.count() == 0 { Ok(()) } else { consumer.pause(&paused) });
+            let Err(error) = assigned else { return BTreeSet::new() };
+            if let Some((partition, _)) = partitions.first() {
+                refused(error, partition);
+            }
+            partitions.iter().map(|(partition, _)| partition.clone()).collect()
         }
     }
 }

@@ -1,5 +1,7 @@
 mod cluster;
+mod damage;
 mod groups;
+mod raw;
 mod reading;
 mod real;
 mod worker;

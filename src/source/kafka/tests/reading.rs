@@ -26,13 +26,13 @@ use crate::{
     },
 };
 
-const LIMIT: Duration = Duration::from_secs(40);
+pub(super) const LIMIT: Duration = Duration::from_secs(40);
 
-fn connected(config: KafkaConfig, limit: usize) -> (KafkaSource, Channels) {
+pub(super) fn connected(config: KafkaConfig, limit: usize) -> (KafkaSource, Channels) {
     connect(config, Arc::new(Buffer::new(limit)), Duration::from_secs(20)).unwrap()
 }
 
-fn next_change(channels: &mut Channels) -> Change {
+pub(super) fn next_change(channels: &mut Channels) -> Change {
     let begin = Instant::now();
     loop {
         match channels.changes.try_recv() {
@@ -44,14 +44,14 @@ fn next_change(channels: &mut Channels) -> Change {
     }
 }
 
-fn assigned(channels: &mut Channels) -> (Vec<Found>, Vec<TopicFound>, Reply<Vec<Start>>) {
+pub(super) fn assigned(channels: &mut Channels) -> (Vec<Found>, Vec<TopicFound>, Reply<Vec<Start>>) {
     match next_change(channels) {
         Change::Assigned { partitions, topics, reply } => (partitions, topics, reply),
         other => panic!("{other:?}"),
     }
 }
 
-fn next_records(channels: &mut Channels) -> Records {
+pub(super) fn next_records(channels: &mut Channels) -> Records {
     let begin = Instant::now();
     loop {
         match channels.inputs.try_recv() {
@@ -64,7 +64,7 @@ fn next_records(channels: &mut Channels) -> Records {
 }
 
 /// Reads until that many records of the sequence came.
-fn read(source: &KafkaSource, channels: &mut Channels, sequence: Sequence, count: usize) -> Vec<i64> {
+pub(super) fn read(source: &KafkaSource, channels: &mut Channels, sequence: Sequence, count: usize) -> Vec<i64> {
     let mut offsets = Vec::new();
     while offsets.len() < count {
         let records = next_records(channels);
@@ -76,12 +76,12 @@ fn read(source: &KafkaSource, channels: &mut Channels, sequence: Sequence, count
     offsets
 }
 
-fn start(partition: &Partition, from: Option<i64>) -> Start {
+pub(super) fn start(partition: &Partition, from: Option<i64>) -> Start {
     Start { partition: partition.clone(), sequence: next_sequence(), from: from.map(NextOffset::new) }
 }
 
 /// Closes an idle consumer as an engine would.
-fn close(mut source: KafkaSource, mut channels: Channels) -> Duration {
+pub(super) fn close(mut source: KafkaSource, mut channels: Channels) -> Duration {
     let begin = Instant::now();
     source.close();
     loop {
