@@ -8,7 +8,7 @@ use std::{
 };
 
 use oncesink::{
-    engine::Report,
+    engine::{Parts, Report},
     source::{Buffer, Source},
 };
 use oncesink_sinks::transaction::Transactional;
@@ -200,7 +200,8 @@ pub fn start(sim: &Shared) -> WorkerId {
             std::future::pending::<()>().await;
         }
     };
-    let running = engine::start(settings, Box::new(source), channels, sink, router, seed, publish, shutdown);
+    let parts = Parts { settings, source: Box::new(source), channels, sink: sink.clone(), checkpoint: sink, router, seed, report: publish };
+    let running = engine::start(parts, shutdown);
     let process = Process { sim: sim.clone(), worker, running: Some(Box::pin(running)), waiting: None };
     let sim = sim.clone();
     let task = tokio::spawn(process);
