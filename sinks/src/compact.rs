@@ -22,7 +22,7 @@ pub struct Compacted {
 pub struct Round {
     pub operation: Operation,
     /// An index into [`Rows::shape_table`].
-    pub shape: u16,
+    pub shape: u32,
     pub rows: Vec<u32>,
 }
 

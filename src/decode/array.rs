@@ -38,6 +38,7 @@ pub(super) fn element_kind(declared: &str) -> Kind {
         "text" => Kind::Text { max_chars: None },
         "character varying" | "character" => Kind::Text { max_chars: argument().and_then(|chars| u32::try_from(chars).ok()) },
         "uuid" => Kind::Uuid,
+        "bytea" => Kind::Bytes { max_bytes: None },
         _ => Kind::Other,
     }
 }

@@ -20,12 +20,13 @@ pub(crate) struct CellType {
     kind: Kind,
     /// The kind of the elements, where the column is an array.
     element: Option<Kind>,
+    step: i64,
 }
 
 impl CellType {
     pub(crate) fn of(column: &TableColumn) -> Self {
         let element = if column.kind == Kind::Other { column.declared.strip_suffix("[]").map(array::element_kind) } else { None };
-        Self { kind: column.kind.clone(), element }
+        Self { kind: column.kind.clone(), element, step: step(column) }
     }
 }
 
@@ -87,8 +88,22 @@ pub(crate) fn coerce<'a>(input: Input<'a>, cell: &CellType, rules: &Rules) -> Re
     match (&cell.element, input) {
         (Some(element), Input::Array(json)) => Ok(Coerced::Text(Cow::Owned(array::literal(json, element, rules)?))),
         (Some(_), Input::Number(_)) => Err(Broken::new(rule::WRONG_TYPE, "a number")),
-        (_, input) => coerce_scalar(input, &cell.kind, rules),
+        (_, input) => Ok(match coerce_scalar(input, &cell.kind, rules)? {
+            Coerced::Int(value) if cell.step > 1 => Coerced::Int(value - value.rem_euclid(cell.step)),
+            value => value,
+        }),
     }
+}
+
+/// The microseconds of one step of `timestamp(3)` and the like; 1 for all other columns.
+///
+/// The database would round to it: a time would move into the future, and a newer version could look older than the rounded one.
+fn step(column: &TableColumn) -> i64 {
+    if !matches!(column.kind, Kind::Time | Kind::Timestamp | Kind::TimestampTz) {
+        return 1;
+    }
+    let digits = column.declared.split_once('(').and_then(|(_, rest)| rest.split_once(')')).and_then(|(digits, _)| digits.trim().parse::<u32>().ok());
+    10_i64.pow(6 - digits.unwrap_or(6).min(6))
 }
 
 /// [`coerce`] for all but arrays.

@@ -26,7 +26,7 @@ pub(super) fn resolve(config: &RouteConfig, table: &Table) -> Result<Vec<usize>,
         [only] => Some(only),
         _ => None,
     }) {
-        Some(key) => Ok(key.columns.clone()),
+        Some(key) => Ok(once_each(&key.columns)),
         None if table.keys.is_empty() => Err(keyless(config, table)),
         None => Err(NoKey {
             reason: "no-key",
@@ -50,7 +50,7 @@ fn by_name(config: &RouteConfig, table: &Table, names: &[String]) -> Result<Vec<
         return Err(keyless(config, table));
     }
     if let Some(key) = table.keys.iter().find(|key| key.columns.iter().copied().collect::<BTreeSet<_>>() == wanted) {
-        return Ok(key.columns.clone());
+        return Ok(once_each(&key.columns));
     }
     let names: Vec<String> = wanted.iter().filter_map(|index| table.columns.get(*index)).map(|column| quoted(column.name.as_str())).collect();
     let mut mend = format!("make them one, if nothing repeats:\n{}", sql(table, &names, false));
@@ -59,6 +59,12 @@ fn by_name(config: &RouteConfig, table: &Table, names: &[String]) -> Result<Vec<
         mend.push_str(&known_keys(table));
     }
     Err(NoKey { reason: "no-key", detail: format!("`key_columns` ({}) are not exactly a unique key of {}", names.join(", "), table.name), mend })
+}
+
+/// An index may name a column twice; a row has it once.
+fn once_each(columns: &[usize]) -> Vec<usize> {
+    let mut seen = BTreeSet::new();
+    columns.iter().copied().filter(|column| seen.insert(*column)).collect()
 }
 
 fn keyless(config: &RouteConfig, table: &Table) -> NoKey {

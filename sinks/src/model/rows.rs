@@ -38,7 +38,7 @@ pub struct Rows {
     pub records: Vec<u32>,
     pub operations: Vec<Operation>,
     /// For each row, an index into `shape_table`.
-    pub shapes: Vec<u16>,
+    pub shapes: Vec<u32>,
     pub shape_table: Vec<Shape>,
 }
 
@@ -77,8 +77,8 @@ impl Rows {
         };
         self.records.push(record);
         self.operations.push(operation);
-        // A route has at most as many shapes as a batch has rows, and batches are cut long before 65,535 shapes.
-        self.shapes.push(u16::try_from(index).unwrap_or(u16::MAX));
+        // A batch has no more shapes than records, and those are numbered by a u32, too.
+        self.shapes.push(u32::try_from(index).unwrap_or(u32::MAX));
     }
 
     /// Takes back the cells of a row that turned out to be bad.
@@ -97,6 +97,6 @@ impl Rows {
     /// Memory held by the rows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.capacity() * 7
+        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.capacity() * 9
     }
 }

@@ -26,11 +26,11 @@ fn kind(declared: &str) -> Kind {
         "bytea" => Kind::Bytes { max_bytes: None },
         "uuid" => Kind::Uuid,
         "date" => Kind::Date,
-        "time" => Kind::Time,
+        "time" | "time(0)" => Kind::Time,
         "timestamp" => Kind::Timestamp,
-        "timestamptz" => Kind::TimestampTz,
+        "timestamptz" | "timestamptz(0)" => Kind::TimestampTz,
         "jsonb" => Kind::Json,
-        "inet" | "integer[]" => Kind::Other,
+        "inet" | "integer[]" | "bytea[]" => Kind::Other,
         _ => {
             if let Some(labels) = inside("enum(") {
                 Kind::Enum { labels: labels.split(',').map(str::to_owned).collect() }
