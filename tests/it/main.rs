@@ -24,6 +24,7 @@ mod main_job;
 mod membership;
 mod mended;
 mod outage;
+mod rate_limit;
 mod recreated;
 mod topics;
 mod transactions;

@@ -3,7 +3,6 @@ mod damage;
 mod groups;
 mod raw;
 mod reading;
-mod real;
 mod worker;
 
 use std::{collections::BTreeMap, time::Duration};
