@@ -10,6 +10,7 @@ mod kafka;
 mod proxy;
 mod random;
 mod servers;
+mod tier;
 mod topic;
 mod wait;
 mod worker;

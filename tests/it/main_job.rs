@@ -14,6 +14,7 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     random::Random,
+    tier::count,
     topic::{Orders, Topic},
     wait::{pause, seconds, wait_until},
     worker::Worker,
@@ -123,17 +124,17 @@ fn kill_at_work(workers: &mut [Worker; 2], victim: usize, number: u32) {
 
 #[test]
 fn main_job_on_postgres() {
-    main_job(Kind::Postgres, "main_job_postgres", 10, Members::Dynamic);
+    main_job(Kind::Postgres, "main_job_postgres", count(10, 30), Members::Dynamic);
 }
 
 #[test]
 fn main_job_on_sqlite() {
-    main_job(Kind::Sqlite, "main_job_sqlite", 10, Members::Dynamic);
+    main_job(Kind::Sqlite, "main_job_sqlite", count(10, 30), Members::Dynamic);
 }
 
 #[test]
 fn main_job_with_static_members_on_postgres() {
-    main_job(Kind::Postgres, "main_job_static", 10, Members::Static);
+    main_job(Kind::Postgres, "main_job_static", count(10, 30), Members::Static);
 }
 
 #[test]
