@@ -33,7 +33,7 @@ pub(super) struct Document {
     /// Slows the pipeline down, to spare the database.
     pub rate_limit: Option<RateLimit>,
     /// Memory for records that are read but not yet written, over all partitions. Reading pauses when it is full and goes on at a quarter of it. Belongs to the process: equal in all its files.
-    #[schemars(extend("format" = "size", "default" = "64MiB"))]
+    #[schemars(extend("format" = "size", "default" = "32MiB"))]
     pub max_buffer: Option<String>,
     /// How long a stop may take to finish what is in flight. Keep it below what the process is given (30 s in Kubernetes). Belongs to the process: equal in all its files.
     #[schemars(extend("format" = "duration", "default" = "25s"))]

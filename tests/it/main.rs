@@ -27,6 +27,7 @@ mod mended;
 mod outage;
 mod rate_limit;
 mod recreated;
+mod speed;
 mod topics;
 mod transactions;
 mod types;
