@@ -48,7 +48,9 @@ impl Engine {
             self.forget_buffered(&found.partition);
             self.forget_drains_of(&found.partition);
             let writer = self.least_loaded_writer();
-            self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer));
+            if let Some(before) = self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer)) {
+                self.reset_gauges(&before);
+            }
         }
         self.claim(found, &topics, Some(reply));
     }
