@@ -255,11 +255,23 @@ impl Engine {
                 None
             }
             Err(NotClaimed::Refused(refusal)) => {
-                let next = lane.ledger.applied();
-                self.halt(&partition, Halt::refusal(&refusal, next));
+                let mut halt = Halt::refusal(&refusal, lane.ledger.applied());
+                if refusal.is_about_the_database() {
+                    halt.mend = Some(self.give_up_commits(&partition));
+                }
+                self.halt(&partition, halt);
                 None
             }
         }
+    }
+
+    /// What a person does who wants this database all the same.
+    fn give_up_commits(&self, partition: &Partition) -> String {
+        let (brokers, group, topic) = (&self.settings.brokers, self.source.identity().group, &partition.topic);
+        format!(
+            "put the right database back. Or, to fill this one from the topic again, with every worker stopped: \
+             kafka-consumer-groups --bootstrap-server {brokers} --group {group} --topic {topic} --delete-offsets"
+        )
     }
 
     /// The row is ours. What Kafka would have delivered again by its own offsets is stopped here.
