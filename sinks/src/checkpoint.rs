@@ -158,6 +158,12 @@ impl Refusal {
             Self::NoStart => "no-start",
         }
     }
+
+    /// Whether Kafka's commits were made beside a database that this one is not, or is no longer.
+    #[must_use]
+    pub const fn is_about_the_database(&self) -> bool {
+        matches!(self, Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } | Self::CommittedAboveDurable { .. })
+    }
 }
 
 impl fmt::Display for Refusal {

@@ -48,7 +48,9 @@ impl Engine {
             self.forget_buffered(&found.partition);
             self.forget_drains_of(&found.partition);
             let writer = self.least_loaded_writer();
-            self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer));
+            if let Some(before) = self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer)) {
+                self.reset_gauges(&before);
+            }
         }
         self.claim(found, &topics, Some(reply));
     }
@@ -253,11 +255,23 @@ impl Engine {
                 None
             }
             Err(NotClaimed::Refused(refusal)) => {
-                let next = lane.ledger.applied();
-                self.halt(&partition, Halt::refusal(&refusal, next));
+                let mut halt = Halt::refusal(&refusal, lane.ledger.applied());
+                if refusal.is_about_the_database() {
+                    halt.mend = Some(self.give_up_commits(&partition));
+                }
+                self.halt(&partition, halt);
                 None
             }
         }
+    }
+
+    /// What a person does who wants this database all the same.
+    fn give_up_commits(&self, partition: &Partition) -> String {
+        let (brokers, group, topic) = (&self.settings.brokers, self.source.identity().group, &partition.topic);
+        format!(
+            "put the right database back. Or, to fill this one from the topic again, with every worker stopped: \
+             kafka-consumer-groups --bootstrap-server {brokers} --group {group} --topic {topic} --delete-offsets"
+        )
     }
 
     /// The row is ours. What Kafka would have delivered again by its own offsets is stopped here.

@@ -41,7 +41,9 @@ impl Engine {
         self.rebalanced();
         for partition in partitions {
             self.forget_buffered(partition);
-            self.lanes.remove(partition);
+            if let Some(lane) = self.lanes.remove(partition) {
+                self.reset_gauges(&lane);
+            }
         }
         tracing::warn!(pipeline = %self.settings.pipeline, partitions = partitions.len(), "partitions lost: the group gave them away without asking");
     }
@@ -76,9 +78,10 @@ impl Engine {
 
     /// How a partition stood when this process gave it back for good is what the end of `run` tells.
     fn remove_lane(&mut self, partition: &Partition) {
-        if let Some(lane) = self.lanes.remove(partition)
-            && self.phase != Phase::Running
-        {
+        let Some(lane) = self.lanes.remove(partition) else { return };
+        if self.phase == Phase::Running {
+            self.reset_gauges(&lane);
+        } else {
             self.report.partitions.insert(partition.clone(), lane.report());
         }
     }

@@ -295,7 +295,10 @@ impl Engine {
             }
             let halt = match &lane.halted {
                 Some(before) if before.is_same(halt) => Halt { since: before.since, ..halt.clone() },
-                _ => {
+                before => {
+                    if let Some(before) = before {
+                        metrics::halted(&pipeline, &lane.partition, &before.reason, false);
+                    }
                     lane.log = super::halt::HaltLog::default();
                     halt.clone()
                 }
@@ -380,6 +383,15 @@ impl Engine {
         self.report.stopping = self.phase != Phase::Running;
         self.gauge();
         self.publish.send_replace(self.report.clone());
+    }
+
+    /// What this process says of a partition must not outlive its lane: another process tells from here on.
+    pub fn reset_gauges(&self, lane: &Lane) {
+        let pipeline = &self.settings.pipeline;
+        if let Some(halt) = &lane.halted {
+            metrics::halted(pipeline, &lane.partition, &halt.reason, false);
+        }
+        metrics::lag(pipeline, &lane.partition, 0, 0.0);
     }
 
     fn gauge(&self) {

@@ -10,7 +10,7 @@ use oncesink_sinks::{
 use tokio::time::Instant;
 
 use super::{
-    halt::Halt,
+    halt::{Halt, Met},
     lane::State,
     run::{Done, Engine, Phase},
 };
@@ -68,9 +68,20 @@ impl Engine {
 
     pub fn rows_read(&mut self, read: RowsRead) {
         self.rows_asked = None;
-        // A server that cannot be asked tells nothing about the rows.
-        let Ok(rows) = read.rows else { return };
         let idle: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.is_idle_since(read.asked)).map(|(partition, _)| partition.clone()).collect();
+        let rows = match read.rows {
+            Ok(rows) => rows,
+            // The rows are gone together with their table: another database is in the place of this one.
+            Err(fault) if fault.reason == "missing-bookkeeping" => {
+                for partition in idle {
+                    let Some(next) = self.lanes.get(&partition).map(|lane| lane.ledger.applied()) else { continue };
+                    self.stop_at_write(&partition, Halt::fault(&fault, next, Met::AtClaim));
+                }
+                return;
+            }
+            // A server that cannot be asked tells nothing about the rows.
+            Err(_) => return,
+        };
         for partition in idle {
             self.compare(&partition, rows.iter().find(|row| row.partition == partition));
         }

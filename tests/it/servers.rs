@@ -25,18 +25,29 @@ pub struct Server {
 
 impl Server {
     pub fn kafka() -> Self {
-        Self::serve("kafka")
+        Self::serve("kafka", &[&text(certificates())])
     }
 
     pub fn postgres() -> Self {
-        Self::serve("postgres")
+        Self::postgres_with(&[])
     }
 
-    fn serve(kind: &str) -> Self {
+    /// With lines of its own in `postgresql.conf`.
+    pub fn postgres_with(settings: &[&str]) -> Self {
+        Self::serve("postgres", &[&[text(certificates()).as_str()], settings].concat())
+    }
+
+    /// A file system of that size at `path`, which is gone with this value. Only root can have one.
+    pub fn small_disk(size: &str) -> Self {
+        Self::serve("small-disk", &[size])
+    }
+
+    fn serve(kind: &str, arguments: &[&str]) -> Self {
         let directory = fresh_directory(kind);
         let mut script = Command::new(scripts().join(kind))
             .arg("serve")
-            .args([&directory, &certificates().to_path_buf()])
+            .arg(&directory)
+            .args(arguments)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
@@ -56,6 +67,25 @@ impl Server {
     /// Stopped in order; its clients are cut off.
     pub fn stop(&mut self) {
         assert_eq!(self.ask("stop"), "stopped");
+    }
+
+    /// PostgreSQL's immediate shutdown: a crash of the server, after which it recovers from its log.
+    pub fn crash(&mut self) {
+        assert_eq!(self.ask("immediate"), "stopped");
+    }
+
+    /// Stops PostgreSQL for as long as it takes to copy all its data.
+    pub fn copy(&mut self, name: &str) {
+        self.stop();
+        assert_eq!(self.ask(&format!("copy {name}")), "copied");
+        self.start();
+    }
+
+    /// Puts a copy in the place of PostgreSQL's data. What was written since then is gone.
+    pub fn restore(&mut self, name: &str) {
+        self.crash();
+        assert_eq!(self.ask(&format!("restore {name}")), "restored");
+        self.start();
     }
 
     /// The same data on the same ports again.
@@ -131,6 +161,10 @@ pub fn fresh_directory(label: &str) -> PathBuf {
 pub fn unique(label: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{label}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a path of text").to_owned()
 }
 
 fn scripts() -> PathBuf {

@@ -91,6 +91,14 @@ impl Topic {
         kafka::read_committed(&self.brokers, &self.name)
     }
 
+    /// A group without members is forgotten, with what it has committed.
+    pub fn delete_group(&self, group: &str) {
+        let results = block_on(admin(&self.brokers).delete_groups(&[group], &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.expect("the group is deleted");
+        }
+    }
+
     pub fn lag(&self, group: &str) -> Option<i64> {
         kafka::group_lag(&self.brokers, group, &self.name, self.partitions)
     }

@@ -48,6 +48,7 @@ stop_pid() {
 
 # Serves for as long as somebody holds this script's standard input: `start`, `stop` and `kill` come as lines and are
 # answered by one line each; at the end of the input the server is stopped. So a test that is killed leaves none behind.
+# What else a server can be told is its own: `server_command WORD…`, answered by one line too.
 serve() {
   trap 'server_stop >&2; exit 130' INT TERM HUP
   server_start >&2 || { printf 'failed see %s\n' "$directory"; exit 1; }
@@ -58,7 +59,7 @@ serve() {
       start) if server_start >&2; then server_ready; else printf 'failed see %s\n' "$directory"; fi ;;
       stop) server_stop >&2; printf 'stopped\n' ;;
       kill) stop_pid "$directory" KILL >&2; printf 'stopped\n' ;;
-      *) printf 'failed unknown command\n' ;;
+      *) if declare -F server_command >/dev/null; then server_command $command; else printf 'failed unknown command\n'; fi ;;
     esac
   done
   server_stop >&2

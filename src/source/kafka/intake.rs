@@ -57,6 +57,8 @@ pub(super) struct Intake {
     pub is_full: bool,
     /// Partitions that the client has stopped fetching on its own.
     pub given_up: BTreeSet<Partition>,
+    /// Commits that have failed, to be made again.
+    pub failed_commits: Vec<Commit>,
     block: Option<Block>,
     /// The partition of the last record that was not wanted; most come in rows.
     unwanted: Option<Partition>,
@@ -122,11 +124,13 @@ impl Intake {
     /// Assigns or repositions. Records gathered before are stale, and so is all that was concluded.
     pub(super) fn set(&mut self, partition: Partition, reading: Reading) {
         self.discard_block_of(&partition);
+        self.failed_commits.retain(|commit| commit.partition != partition);
         self.readings.insert(partition, reading);
     }
 
     pub(super) fn forget(&mut self, partition: &Partition) {
         self.discard_block_of(partition);
+        self.failed_commits.retain(|commit| commit.partition != *partition);
         self.readings.remove(partition);
     }
 
@@ -199,7 +203,7 @@ impl Intake {
     pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
         for commit in commits {
             if let Some(reading) = self.readings.get_mut(&commit.partition) {
-                reading.commits.ask(commit.next, Instant::now());
+                reading.commits.ask(commit, Instant::now());
             }
         }
     }
@@ -210,7 +214,10 @@ impl Intake {
         for (partition, reading) in &mut self.readings {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
             observed.ends.extend(statistics.ends(&partition.topic, partition.index).map(|ends| (partition.clone(), ends)));
-            observed.failed_commits += u64::from(reading.commits.hear(report.committed, now));
+            if let Some(failed) = reading.commits.hear(report.committed, now) {
+                observed.failed_commits += 1;
+                self.failed_commits.push(failed);
+            }
             let Some(sequence) = reading.sequence.filter(|_| reading.is_delivered() && !self.is_full) else { continue };
             match reading.witness.hear(report) {
                 Verdict::ReadUpTo(next) if next > reading.next => {

@@ -90,6 +90,7 @@ impl Reader {
                     }
                     self.keep_within_buffer();
                     self.mend_given_up();
+                    self.commit_again();
                 }
             }
         }
@@ -235,6 +236,12 @@ impl Reader {
         }
         reposition(self.context(), &self.consumer, &again);
         self.mended = Some(Instant::now());
+    }
+
+    /// What has failed of partitions that are still ours, and still stand where they stood.
+    fn commit_again(&self) {
+        let failed = std::mem::take(&mut self.context().intake().failed_commits);
+        commit(self.context(), &self.consumer, &failed);
     }
 
     fn hear(&mut self, error: &ClientError) {
