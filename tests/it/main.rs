@@ -29,6 +29,7 @@ mod mended;
 mod outage;
 mod rate_limit;
 mod recreated;
+mod shared_file;
 mod signals;
 mod speed;
 mod stopping;
