@@ -16,5 +16,5 @@ fn main() -> ExitCode {
     let exit = runtime.block_on(command_line.execute());
     // A consumer that does not close must not hold the process: the checkpoint is the truth.
     runtime.shutdown_background();
-    exit.into()
+    exit.end()
 }

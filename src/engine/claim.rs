@@ -29,16 +29,15 @@ pub(super) struct ClaimDone {
     asked: Vec<(Partition, Sequence)>,
     plans: Vec<(Arc<str>, Result<TopicPlan, Fault>)>,
     answers: Result<Vec<ClaimAnswer>, Fault>,
-    /// The group's callback, if it is still waiting.
-    reply: Option<Reply<Vec<Start>>>,
 }
 
 impl Engine {
     /// New lanes. Nothing of them is read until they are claimed and their start is known.
     pub fn assigned(&mut self, found: Vec<Found>, topics: Vec<TopicFound>, reply: Reply<Vec<Start>>) {
         self.report.joined = true;
-        // A member without a partition stands by: the group has answered it, and there is nothing to claim.
-        if found.is_empty() {
+        // A member without a partition stands by: the group has answered it, and there is nothing to claim. One that is about to leave
+        // gives them back unread.
+        if found.is_empty() || self.phase != Phase::Running {
             reply.send(Vec::new());
             return;
         }
@@ -151,6 +150,9 @@ impl Engine {
                 bind.push(topic.clone());
             }
         }
+        if let (Some(reply), Some((_, first))) = (reply, asked.first()) {
+            self.assigning.insert(*first, reply);
+        }
         let mut known: Vec<(Arc<str>, Delivery)> =
             self.topics.iter().filter(|(topic, _)| !bind.contains(topic)).map(|(topic, plan)| (topic.clone(), plan.delivery)).collect();
         let wanted: Vec<Wanted> = found.into_iter().map(|found| wanted(found, topics)).collect();
@@ -175,12 +177,13 @@ impl Engine {
             let delivery_of = |topic: &Arc<str>| known.iter().find(|(known, _)| known == topic).map(|(_, delivery)| *delivery);
             request.wanted.retain_mut(|wanted| delivery_of(&wanted.partition.topic).map(|delivery| wanted.delivery = delivery).is_some());
             let answers = if request.wanted.is_empty() { Ok(Vec::new()) } else { checkpoint.claim(&request).await };
-            let _ = done.send(Done::Claim(ClaimDone { asked, plans, answers, reply }));
+            let _ = done.send(Done::Claim(ClaimDone { asked, plans, answers }));
         });
     }
 
     pub fn claim_done(&mut self, done: ClaimDone) {
-        let ClaimDone { asked, plans, answers, reply } = done;
+        let ClaimDone { asked, plans, answers } = done;
+        let reply = asked.first().and_then(|(_, sequence)| self.assigning.remove(sequence));
         let mut starts = Vec::new();
         for (topic, plan) in plans {
             match plan {
@@ -217,7 +220,7 @@ impl Engine {
             }
         }
         let waited = reply.is_some_and(|reply| reply.send(starts.clone()));
-        if !waited && !starts.is_empty() {
+        if !waited && !starts.is_empty() && self.phase == Phase::Running {
             self.source.start(starts);
         }
     }

@@ -11,6 +11,9 @@ use super::{
 };
 use crate::source::{Commit, Reply};
 
+/// How long a failed batch waits at most for its next attempt, once a drain has begun.
+const RETRY_AT_END: Duration = Duration::from_secs(1);
+
 /// Partitions that are about to be given away; the group waits for the reply.
 pub(super) struct Drain {
     partitions: Vec<Partition>,
@@ -111,6 +114,15 @@ impl Engine {
         let in_flight = self.writers.iter().filter(|slot| !slot.is_idle()).count();
         tracing::info!(pipeline = %self.settings.pipeline, "intake closed, finishing {in_flight} batches, at most {}s", self.settings.shutdown_timeout.as_secs());
         self.phase = Phase::Stopping { until: Instant::now() + self.settings.shutdown_timeout };
+        // The source waits in the group's callback for them, and hears nothing else meanwhile.
+        for reply in std::mem::take(&mut self.assigning).into_values() {
+            reply.send(Vec::new());
+        }
+        // There is no time to lose: what waits for another attempt is tried now, and again soon.
+        self.settings.retry.max_delay = self.settings.retry.max_delay.min(RETRY_AT_END);
+        for slot in &mut self.writers {
+            slot.backoff.hurry();
+        }
         let all: Vec<Partition> = self.lanes.keys().cloned().collect();
         self.close_batches_of(&all);
         self.publish();
@@ -128,10 +140,5 @@ impl Engine {
         }
         self.settings.drain_timeout = Duration::ZERO;
         self.close_source();
-    }
-
-    fn close_source(&mut self) {
-        self.phase = Phase::Closing;
-        self.source.close();
     }
 }

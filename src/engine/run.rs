@@ -34,10 +34,13 @@ use super::{
 };
 use crate::{
     route::{Router, TopicPlan},
-    source::{Buffer, Change, Channels, Commit, Sequence, Source, Start},
+    source::{Buffer, Change, Channels, Commit, Reply, Sequence, Source, Start},
     telemetry::metrics,
 };
 
+/// How long the source has to leave the group, when everything else is done. It is a courtesy: the checkpoint is the truth, and a client
+/// that cannot reach its broker may take for ever. With the default `shutdown_timeout` the end still comes within Kubernetes' 30 s.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// How often offsets are committed to Kafka, and snapshots published.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -55,6 +58,8 @@ pub(super) struct Engine {
     pub outdated: BTreeSet<Arc<str>>,
     pub writers: Vec<Slot>,
     pub drains: Vec<Drain>,
+    /// The group's callbacks that wait for a claim, by the first number that the claim gave.
+    pub assigning: BTreeMap<Sequence, Reply<Vec<Start>>>,
     pub phase: Phase,
     pub report: Report,
     pub rate: Option<Instant>,
@@ -78,8 +83,10 @@ pub(super) enum Phase {
     Stopping {
         until: Instant,
     },
-    /// The source is leaving the group.
-    Closing,
+    /// The source is leaving the group. It is waited for until then.
+    Closing {
+        until: Instant,
+    },
 }
 
 /// What tasks come back with.
@@ -110,6 +117,7 @@ impl Engine {
             topics: BTreeMap::new(),
             outdated: BTreeSet::new(),
             drains: Vec::new(),
+            assigning: BTreeMap::new(),
             phase: Phase::Running,
             report: Report::default(),
             rate: None,
@@ -136,7 +144,7 @@ impl Engine {
                 change = channels.changes.recv() => match change {
                     Some(change) => self.change(change),
                     None => {
-                        if self.phase != Phase::Closing {
+                        if !matches!(self.phase, Phase::Closing { .. }) {
                             self.fail("the thread that reads Kafka has ended by itself: this is a bug in oncesink; nothing is lost, start it again");
                         }
                         break;
@@ -149,6 +157,10 @@ impl Engine {
             self.close_due_batches();
             self.hand_over();
             self.finish_drains();
+            if matches!(self.phase, Phase::Closing { until } if until <= Instant::now()) {
+                tracing::warn!(pipeline = %self.settings.pipeline, "the kafka client does not leave the group, it is left behind");
+                break;
+            }
         }
         self.publish();
         self.ended.report = self.report;
@@ -194,8 +206,8 @@ impl Engine {
     /// The next moment at which something is to be done without an event.
     fn next_due(&self) -> Instant {
         let stopping = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            Phase::Running | Phase::Closing => None,
+            Phase::Stopping { until } | Phase::Closing { until } => Some(until),
+            Phase::Running => None,
         };
         let resting = self.lanes.values().filter_map(|lane| match lane.state {
             State::Resting { until } => Some(until),
@@ -259,6 +271,11 @@ impl Engine {
     fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
         let delivery = self.lanes.get(partition).map_or(Delivery::ExactlyOnce, |lane| lane.delivery);
         Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), delivery) }
+    }
+
+    pub fn close_source(&mut self) {
+        self.phase = Phase::Closing { until: Instant::now() + CLOSE_LIMIT };
+        self.source.close();
     }
 
     pub fn next_sequence(&mut self) -> Sequence {

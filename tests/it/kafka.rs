@@ -134,6 +134,14 @@ impl Producer {
 
 /// Everything that a `read_committed` reader sees of a topic now, in (partition, offset) order.
 pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    for_each_committed(brokers, topic, |record| records.push(record));
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+/// The same, one by one, for topics that would fill the memory. In order within a partition.
+pub fn for_each_committed(brokers: &str, topic: &str, mut take: impl FnMut(Record)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "outside-checker")
@@ -150,11 +158,10 @@ pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
         assignment.add_partition_offset(topic, *partition, Offset::Beginning).expect("an assignment");
     }
     consumer.assign(&assignment).expect("an assignment");
-    let mut records = Vec::new();
     let mut open = partitions.len();
     while open > 0 {
         match consumer.poll(seconds(30)).expect("the topic is readable") {
-            Ok(message) => records.push(Record {
+            Ok(message) => take(Record {
                 partition: message.partition(),
                 offset: message.offset(),
                 key: message.key().map(<[u8]>::to_vec),
@@ -164,8 +171,6 @@ pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
             Err(error) => panic!("the topic cannot be read: {error}"),
         }
     }
-    records.sort_by_key(|record| (record.partition, record.offset));
-    records
 }
 
 /// How far a group is behind the log, summed over the topic; `None` where it has committed nothing.

@@ -88,6 +88,12 @@ impl Server {
         self.start();
     }
 
+    /// Its process stands still, as a machine that hangs. It goes on when it is stopped.
+    pub fn freeze(&self) {
+        let status = Command::new("sh").args(["-c", &format!("kill -STOP {}", self.get("pid"))]).status().expect("a shell");
+        assert!(status.success(), "the server does not run");
+    }
+
     /// The same data on the same ports again.
     pub fn start(&mut self) {
         writeln!(self.commands, "start").expect("the server's script reads");

@@ -99,6 +99,11 @@ impl Topic {
         }
     }
 
+    /// Everything that can be read of it, one by one.
+    pub fn for_each(&self, take: impl FnMut(Record)) {
+        kafka::for_each_committed(&self.brokers, &self.name, take);
+    }
+
     pub fn lag(&self, group: &str) -> Option<i64> {
         kafka::group_lag(&self.brokers, group, &self.name, self.partitions)
     }

@@ -4,9 +4,8 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::{
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
+        mpsc::{Receiver, TryRecvError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -298,27 +297,14 @@ impl Reader {
         );
     }
 
-    /// Drops the consumer here, which runs the last revocation. The client can hang in it; then the channels end without it, and what is
-    /// lost is only a commit to Kafka, which is not the truth.
+    /// Drops the consumer here, which runs the last revocation. The client can hang in it, so who waits for the channels to end has a limit.
     fn close(self) {
         let context = self.consumer.context().clone();
         let block = context.intake().flush();
         block.into_iter().for_each(|block| context.outlet.input(block));
         context.closing.store(true, Ordering::Relaxed);
-        let (closed, still_open) = channel::<()>();
-        let (outlet, limit) = (context.outlet.clone(), context.budget + Duration::from_secs(3));
-        let watchdog = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
-            if still_open.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                tracing::warn!("the kafka client does not close, it is left behind");
-            }
-            outlet.close();
-        });
-        if let Err(error) = watchdog {
-            tracing::warn!(%error, "closing the kafka client is not watched");
-        }
         drop(self.consumer);
         context.outlet.close();
-        drop(closed);
     }
 }
 
