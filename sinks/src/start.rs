@@ -1,8 +1,10 @@
 //! Where a claimed partition starts. Pure: the row is locked, and this decides.
 
+use std::sync::Arc;
+
 use crate::{
     checkpoint::{CheckpointRow, ClaimRequest, Committed, NotClaimed, Refusal, StartReason, Wanted},
-    model::{Delivery, Epoch, NextOffset},
+    model::{Claim, ClaimId, Delivery, Epoch, NextOffset},
 };
 
 /// A start, and what of it is known to be durable.
@@ -11,6 +13,19 @@ pub struct Start {
     pub next: NextOffset,
     pub durable: NextOffset,
     pub because: StartReason,
+}
+
+/// The row as a claim leaves it: no claim before it may write any more.
+#[must_use]
+pub fn claimed(row: &CheckpointRow, start: &Start, id: ClaimId, delivery: Delivery, owner: &Arc<str>) -> CheckpointRow {
+    CheckpointRow {
+        claim: Claim { epoch: Epoch(row.claim.epoch.0 + 1), id },
+        next_offset: start.next,
+        durable: start.durable,
+        delivery,
+        owner: owner.clone(),
+        ..row.clone()
+    }
 }
 
 /// What Kafka commits carry: which database they stand beside, and under which delivery they were made.
@@ -104,10 +119,8 @@ impl<'a> Mark<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::model::{BatchId, Claim, ClaimId, Partition};
+    use crate::model::{BatchId, Partition};
 
     fn request(adopts_commits: bool) -> ClaimRequest {
         ClaimRequest {

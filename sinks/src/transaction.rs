@@ -125,23 +125,16 @@ impl Transactional {
                     };
                     match start {
                         Ok(start) => {
-                            let claim = Claim { epoch: Epoch(row.claim.epoch.0 + 1), id: self.new_claim_id() };
+                            let claimed = start::claimed(row, &start, self.new_claim_id(), wanted.delivery, &request.owner);
                             let result = Ok(Claimed {
-                                claim,
+                                claim: claimed.claim,
                                 next: start.next,
                                 durable: start.durable,
                                 last: row.last.filter(|last| last.offset < start.next.get()),
                                 because: start.because,
                                 batch: row.batch,
                             });
-                            taken.push(CheckpointRow {
-                                claim,
-                                next_offset: start.next,
-                                durable: start.durable,
-                                delivery: wanted.delivery,
-                                owner: request.owner.clone(),
-                                ..row.clone()
-                            });
+                            taken.push(claimed);
                             answers.push(ClaimAnswer { partition: wanted.partition.clone(), result });
                         }
                         Err(refused) => answers.push(ClaimAnswer { partition: wanted.partition.clone(), result: Err(refused) }),

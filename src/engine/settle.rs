@@ -222,9 +222,7 @@ impl Engine {
         };
         self.writers[slot].backoff.succeed();
         self.report.failing = None;
-        let applied = |outcome: &SpanOutcome| outcome.same_batch || outcome.standing == Standing::Applied;
-        let untouched = |outcome: &SpanOutcome| !outcome.same_batch && outcome.standing == Standing::Mine;
-        if outcomes.iter().any(applied) && outcomes.iter().any(untouched) {
+        if SpanOutcome::are_torn(&outcomes) {
             for outcome in &outcomes {
                 let detail = "one transaction took effect in one partition and not in another";
                 let next = pending.batch.spans.iter().find(|span| span.partition == outcome.partition).map_or(0, |span| span.from.get());
@@ -232,23 +230,14 @@ impl Engine {
             }
             return;
         }
-        if outcomes.iter().any(applied) {
+        if outcomes.iter().any(SpanOutcome::took_effect) {
             let mut durable = pending.batch.clone();
-            durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && applied(outcome)));
+            durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && outcome.took_effect()));
             // How many of its rows were stale went with the reply; they count as applied.
             self.count(&durable, &Applied::default());
             self.report.totals.batches += 1;
         }
-        let standings = outcomes
-            .into_iter()
-            .map(|outcome| {
-                if outcome.same_batch && outcome.standing == Standing::Mine {
-                    (outcome.partition, Standing::Applied)
-                } else {
-                    (outcome.partition, outcome.standing)
-                }
-            })
-            .collect();
+        let standings = outcomes.iter().map(|outcome| (outcome.partition.clone(), outcome.settled())).collect();
         self.fenced(slot, pending_without_given_away(&mut pending, self), standings);
         self.finish_halts();
     }
