@@ -28,6 +28,7 @@ mod database_crash;
 mod demo;
 mod dependency_down;
 mod disk_full;
+mod documents;
 mod grants;
 mod main_job;
 mod membership;

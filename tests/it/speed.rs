@@ -251,7 +251,9 @@ fn a_record_is_visible_soon_at_a_quarter_of_full_load() {
     pause(seconds(1));
     let delay = "extract(epoch FROM pg_xact_commit_timestamp(xmin)) * 1000 - sent / 1000.0";
     let from = measured_from.expect("it was warm at some time");
-    let at = |share: f64| database.rows(&format!("SELECT round((percentile_cont({share}) WITHIN GROUP (ORDER BY {delay}))::numeric, 1)::text FROM events WHERE id >= {from}"));
+    let at = |share: f64| {
+        database.rows(&format!("SELECT round((percentile_cont({share}) WITHIN GROUP (ORDER BY {delay}))::numeric, 1)::text FROM events WHERE id >= {from}"))
+    };
     let milliseconds = |share: f64| -> f64 { at(share)[0][0].as_ref().and_then(|text| text.parse().ok()).expect("a number") };
     let (half, most) = (milliseconds(0.5), milliseconds(0.99));
     println!("at {:.0} records/s of {full:.0}: p50 {half} ms, p99 {most} ms from produce to visible", full / 4.0);
