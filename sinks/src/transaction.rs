@@ -136,7 +136,7 @@ impl Transactional {
                             });
                             taken.push(CheckpointRow {
                                 claim,
-                                next_offset: start.next,
+                                next_offset: start::left_by_claim(row, wanted.delivery, start.next),
                                 durable: start.durable,
                                 delivery: wanted.delivery,
                                 owner: request.owner.clone(),

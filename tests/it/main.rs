@@ -21,6 +21,7 @@ mod bad_record;
 mod bad_settings;
 mod demo;
 mod dependency_down;
+mod group_offsets;
 mod main_job;
 mod membership;
 mod mended;
