@@ -20,7 +20,7 @@ pub struct Start {
 pub fn claimed(row: &CheckpointRow, start: &Start, id: ClaimId, delivery: Delivery, owner: &Arc<str>) -> CheckpointRow {
     CheckpointRow {
         claim: Claim { epoch: Epoch(row.claim.epoch.0 + 1), id },
-        next_offset: start.next,
+        next_offset: left_by_claim(row, delivery, start.next),
         durable: start.durable,
         delivery,
         owner: owner.clone(),
@@ -101,8 +101,24 @@ fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wante
     }
 }
 
+/// The next offset that a claim leaves in the row: under a weaker delivery the floor stays where the first claim set it, or an admin's
+/// reset could go back no further than to the last claim.
+#[must_use]
+pub fn left_by_claim(row: &CheckpointRow, delivery: Delivery, start: NextOffset) -> NextOffset {
+    match delivery {
+        Delivery::AtLeastOnce if row.claim.epoch > Epoch(0) => row.next_offset,
+        Delivery::AtLeastOnce | Delivery::ExactlyOnce => start,
+    }
+}
+
 fn refuse(refusal: Refusal) -> Result<Start, NotClaimed> {
     Err(NotClaimed::Refused(refusal))
+}
+
+/// Whether oncesink made this commit, beside whatever database.
+#[must_use]
+pub fn is_ours(metadata: &str) -> bool {
+    Mark::read(metadata).is_some()
 }
 
 /// Our own mark in a commit's metadata.
@@ -205,6 +221,11 @@ mod tests {
             refused(Refusal::CommittedAboveDurable { committed: number(401), durable: number(400) }),
             "a restored database is noticed"
         );
+
+        // The floor is where the first claim set it.
+        assert_eq!(left_by_claim(&row(0, AtLeastOnce, 250, 0), AtLeastOnce, number(77)), number(77), "the first claim");
+        assert_eq!(left_by_claim(&weaker(), AtLeastOnce, number(400)), number(300));
+        assert_eq!(left_by_claim(&weaker(), ExactlyOnce, number(400)), number(400), "from here on it is a checkpoint");
 
         // Another deployment with the same name.
         let mut theirs = row(3, ExactlyOnce, 300, 300);

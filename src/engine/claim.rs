@@ -10,6 +10,7 @@ use oncesink_sinks::{
 use tokio::time::Instant;
 
 use super::{
+    altered::altered,
     halt::{Halt, Met},
     lane::{Lane, State},
     ledger::Ledger,
@@ -237,6 +238,8 @@ impl Engine {
         match answer.result {
             Ok(claimed) => {
                 let (ends, committed) = (found.ends, found.committed.clone());
+                let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
+                let claimed = above_retention(claimed, delivery, ends);
                 self.now_ours(&partition, &claimed, &committed);
                 let lane = self.lanes.get_mut(&partition)?;
                 match ends {
@@ -286,19 +289,24 @@ impl Engine {
         metrics::claims(&self.settings.pipeline, 1);
         let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
         let Some(lane) = self.lanes.get_mut(partition) else { return };
+        if let Some(text) = altered(claimed, committed) {
+            tracing::warn!(pipeline = %self.settings.pipeline, %partition, "{text}");
+        }
         let committed = match committed {
             Committed::At { next, .. } => Some(*next),
-            Committed::Nothing | Committed::Unknown => None,
+            // Somebody deleted what was committed: committed again, or nobody sees the lag until the next record.
+            Committed::Nothing if claimed.because == StartReason::Checkpoint && claimed.durable > NextOffset::ZERO => None,
+            Committed::Nothing | Committed::Unknown => Some(claimed.next),
         };
         if let (Some(committed), StartReason::Checkpoint) = (committed, claimed.because) {
             self.report.totals.redelivered += u64::try_from(claimed.next.get() - committed.get()).unwrap_or(0);
         }
         lane.delivery = delivery;
         lane.claim = claimed.claim;
-        lane.ledger = Ledger::new(claimed.next, committed.or(Some(claimed.next)));
+        lane.ledger = Ledger::new(claimed.next, committed);
         lane.backoff.succeed();
         lane.touch();
-        if committed.is_some_and(|committed| committed != claimed.next) {
+        if lane.ledger.committable().is_some() {
             self.commit_soon();
         }
     }
@@ -387,6 +395,14 @@ fn siblings(topics: &[TopicFound]) -> Vec<(Partition, NextOffset)> {
         starts.into_iter().filter_map(move |(index, start)| Some((Partition { topic: name.clone(), index: i32::try_from(index).ok()? }, start)))
     };
     topics.iter().flat_map(of_topic).collect()
+}
+
+/// A floor may lie below the log though everything that is missing was written: then reading begins where the log does.
+fn above_retention(claimed: Claimed, delivery: Delivery, ends: Option<Ends>) -> Claimed {
+    match (delivery, ends) {
+        (Delivery::AtLeastOnce, Some(ends)) if claimed.next < ends.low && ends.low <= claimed.durable => Claimed { next: ends.low, ..claimed },
+        _ => claimed,
+    }
 }
 
 /// Whether `next` lies outside the log. `above` too: an adopted offset may lie past the last stable one, there only the broker judges.

@@ -42,6 +42,7 @@ impl Engine {
                 self.spend(count);
             }
             Input::Passed { partition, sequence, next } => self.pass(&partition, sequence, next),
+            Input::Recreated { partition, sequence } => self.recreated(&partition, sequence),
         }
     }
 
@@ -97,6 +98,16 @@ impl Engine {
         lane.ledger.take(next);
         lane.touch();
         self.writers[lane.writer].open.entry(delivery).or_insert_with(|| OpenBatch::new(delivery, &self.buffer)).pass(partition, from, next);
+    }
+
+    /// What is taken is of the old topic and is applied first. Then a person decides, as where a claim finds it out.
+    fn recreated(&mut self, partition: &Partition, sequence: Sequence) {
+        let Some(lane) = self.lanes.get(partition) else { return };
+        if lane.sequence == sequence && lane.is_running() {
+            let detail = "the topic was deleted and made again while it was read";
+            let halt = Halt::new("topic-recreated", detail, lane.ledger.taken().get());
+            self.halt(partition, halt);
+        }
     }
 
     /// Closes what has waited long enough and has a free writer; a busy writer's batch goes on filling.

@@ -31,13 +31,17 @@ pub struct Stream {
 impl Stream {
     /// Some thousand records a second, acknowledged; the same ones for the same seed.
     pub fn start(topic: &Topic, seed: u64) -> Self {
+        Self::of(topic, Orders::seeded(seed, 5_000), 200)
+    }
+
+    /// So many of these orders twenty times a second.
+    pub fn of(topic: &Topic, mut orders: Orders, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, topic) = (stop.clone(), topic.clone());
         let thread = thread::spawn(move || {
             let producer = topic.producer();
-            let mut orders = Orders::seeded(seed, 5_000);
             while !stopping.load(Ordering::Relaxed) {
-                for order in orders.take(200) {
+                for order in orders.take(count) {
                     producer.send(&order);
                 }
                 pause(Duration::from_millis(50));

@@ -42,16 +42,23 @@ impl Server {
         Self::serve("small-disk", &[size])
     }
 
+    /// Three brokers. Their listener `wire` sends clients to these addresses, the other one to themselves.
+    pub fn kafka_cluster(advertised: &[&str; 3]) -> Self {
+        let directory = fresh_directory("kafka-cluster");
+        let mut script = Command::new(scripts().join("kafka"));
+        script.arg("cluster").arg(&directory).args(advertised);
+        Self::run(script, directory)
+    }
+
     fn serve(kind: &str, arguments: &[&str]) -> Self {
         let directory = fresh_directory(kind);
-        let mut script = Command::new(scripts().join(kind))
-            .arg("serve")
-            .arg(&directory)
-            .args(arguments)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server's script starts");
+        let mut script = Command::new(scripts().join(kind));
+        script.arg("serve").arg(&directory).args(arguments);
+        Self::run(script, directory)
+    }
+
+    fn run(mut script: Command, directory: PathBuf) -> Self {
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server's script starts");
         let commands = script.stdin.take().expect("its input is a pipe");
         let answers = BufReader::new(script.stdout.take().expect("its output is a pipe"));
         let mut server = Self { commands, answers, ready: BTreeMap::new(), script, directory };
@@ -100,6 +107,17 @@ impl Server {
         self.read_ready();
     }
 
+    /// `kill -9` of one broker of a cluster, by its number.
+    pub fn kill_node(&mut self, node: i32) {
+        assert_eq!(self.ask(&format!("kill {node}")), "stopped");
+    }
+
+    /// The killed broker comes back with its data.
+    pub fn start_node(&mut self, node: i32) {
+        writeln!(self.commands, "start {node}").expect("the server's script reads");
+        self.read_ready();
+    }
+
     fn ask(&mut self, command: &str) -> String {
         writeln!(self.commands, "{command}").expect("the server's script reads");
         self.answer()
@@ -124,6 +142,12 @@ impl Drop for Server {
         let _ = self.script.kill();
         let _ = self.script.wait();
     }
+}
+
+/// One of Kafka's own tools, by the name of its script; what it printed.
+pub fn kafka_tool(name: &str, brokers: &str, arguments: &[&str]) -> String {
+    let tool = Command::new(scripts().join("kafka")).args(["tool", name, "--bootstrap-server", brokers]).args(arguments).output().expect("the script starts");
+    format!("{}{}", String::from_utf8_lossy(&tool.stdout), String::from_utf8_lossy(&tool.stderr))
 }
 
 /// The broker that most tests share; its plaintext address.

@@ -16,7 +16,7 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, statistics::Statistics};
+use super::{StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, recreated::recreated, statistics::Statistics};
 use crate::{source::Change, telemetry::metrics};
 
 #[derive(Debug)]
@@ -68,6 +68,15 @@ impl Context {
         }
     }
 
+    /// What the client fetches of this topic from now on means something else.
+    fn hear_of_recreation(&self, topic: &str) {
+        let mut intake = self.intake();
+        let block = intake.flush();
+        let recreated = intake.recreated(topic);
+        drop(intake);
+        block.into_iter().chain(recreated).for_each(|input| self.outlet.input(input));
+    }
+
     pub(super) fn set_away(&self, reason: String) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
             self.outlet.change(Change::Reachable(Err(reason)));
@@ -84,6 +93,9 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        if let Some(topic) = recreated(level, message) {
+            self.hear_of_recreation(topic);
+        }
     }
 
     fn stats_raw(&self, json: &[u8]) {

@@ -180,6 +180,17 @@ impl Intake {
         self.unwanted = None;
     }
 
+    /// The topic is another one under the same name: nothing is taken of it any more, until each partition is started again.
+    pub(super) fn recreated(&mut self, topic: &str) -> Vec<Input> {
+        self.unwanted = None;
+        let reading = self.readings.iter_mut().filter(|(partition, reading)| &*partition.topic == topic && reading.is_active());
+        let stop = |(partition, reading): (&Partition, &mut Reading)| {
+            reading.stands = true;
+            Some(Input::Recreated { partition: partition.clone(), sequence: reading.sequence? })
+        };
+        reading.filter_map(stop).collect()
+    }
+
     /// Partitions that the client gave up, as they were found: which are to be read on from where they are, and which Kafka has not.
     pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<Found>) {
         let (mut again, mut outside) = (Vec::new(), Vec::new());
@@ -282,6 +293,18 @@ mod tests {
         // From behind the place, as a client that could not be moved would deliver.
         assert!(intake.push(&record(20)).is_none() && taken(&mut intake).is_empty());
         intake.place([&partition].into_iter());
+        intake.push(&record(10));
+        assert_eq!(taken(&mut intake), [10]);
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_recreated_topic() {
+        let (mut intake, partition) = intake_at(10);
+        assert!(intake.recreated("another").is_empty());
+        assert!(matches!(&*intake.recreated("orders"), [Input::Recreated { partition, sequence: Sequence(1) }] if partition.index == 0));
+        intake.push(&record(10));
+        assert!(taken(&mut intake).is_empty() && intake.recreated("orders").is_empty());
+        intake.set(partition, Reading::started(Sequence(2), Some(NextOffset::new(10))));
         intake.push(&record(10));
         assert_eq!(taken(&mut intake), [10]);
     }

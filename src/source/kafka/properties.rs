@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-use super::KafkaConfig;
+use super::{KafkaConfig, recreated};
 
 /// Ours unless the user sets another.
 const DEFAULTS: &[(&str, &str)] = &[
@@ -44,6 +44,9 @@ pub(super) enum Protocol {
 /// The consumer that joins the group.
 pub(super) fn consumer(config: &KafkaConfig) -> (ClientConfig, Protocol) {
     let mut client = base(config);
+    // Where the client tells that a topic was recreated. It is the only context that is always on, and it has little to say.
+    let debug = client.get("debug").map_or_else(|| recreated::DEBUG_CONTEXT.to_owned(), |user| format!("{user},{}", recreated::DEBUG_CONTEXT));
+    client.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
     if let Some(instance) = &config.instance_id {
         client.set("group.instance.id", instance);
     }
