@@ -39,6 +39,9 @@ fn crashes(label: &str, wanted: u32, mut crash: impl FnMut(&mut Server, &Open)) 
     let topic = Topic::create(label, 6);
     let database = Database::create_on(server.get("url"), label);
     create_order_tables(&database);
+    // A batch takes a while, so that a crash which follows a look at the open ones meets them.
+    database.execute("CREATE FUNCTION dawdle() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END'");
+    database.execute("CREATE TRIGGER dawdle AFTER INSERT ON order_log FOR EACH STATEMENT EXECUTE FUNCTION dawdle()");
     topic.send(&Orders::seeded(91, 5_000).take(20_000));
     let stream = Stream::start(&topic, 92);
     let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
