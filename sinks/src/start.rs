@@ -224,8 +224,8 @@ mod tests {
 
         // The floor is where the first claim set it.
         assert_eq!(left_by_claim(&row(0, AtLeastOnce, 250, 0), AtLeastOnce, number(77)), number(77), "the first claim");
-        assert_eq!(left_by_claim(&weaker(), AtLeastOnce, number(400)), number(300));
-        assert_eq!(left_by_claim(&weaker(), ExactlyOnce, number(400)), number(400), "from here on it is a checkpoint");
+        assert_eq!(left_by_claim(&row(3, AtLeastOnce, 300, 400), AtLeastOnce, number(400)), number(300));
+        assert_eq!(left_by_claim(&row(3, AtLeastOnce, 300, 400), ExactlyOnce, number(400)), number(400), "from here on it is a checkpoint");
 
         // Another deployment with the same name.
         let mut theirs = row(3, ExactlyOnce, 300, 300);
