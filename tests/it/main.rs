@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 
 mod checker;
+mod cluster;
 mod database;
 mod file;
 mod holder;
@@ -23,7 +24,9 @@ mod architecture;
 mod bad_record;
 mod bad_settings;
 mod black_hole;
+mod brokers;
 mod commit_cut;
+mod coordinator;
 mod database_crash;
 mod demo;
 mod dependency_down;
