@@ -62,7 +62,7 @@ pub(super) struct Kafka {
     /// Where a partition starts that has neither a checkpoint nor a committed offset: `earliest`, `latest`, a time such as `2026-01-31T00:00:00Z`, or `error` to start nowhere.
     #[schemars(extend("format" = "start", "default" = "earliest"))]
     pub start: Option<String>,
-    /// A name of this process that survives its restarts (static membership): a quick restart then moves no partitions.
+    /// A name of this process that survives its restarts (static membership): a quick restart then moves no partitions. Each process needs its own: of two with one name the older ends with 1.
     pub instance_id: Option<String>,
     /// Settings of librdkafka under its own names, such as `security.protocol: SASL_SSL`. Those that oncesink depends on are refused.
     pub properties: Option<BTreeMap<String, String>>,

@@ -108,6 +108,11 @@ impl Worker {
         format!("{}{}", read(&self.directory, "stdout"), read(&self.directory, "stderr"))
     }
 
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub fn kill(&mut self) {
         self.child.kill().expect("the worker runs");
         self.child.wait().expect("the worker ends");
@@ -248,9 +253,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        // How it stood when the test failed.
+        let status = std::thread::panicking().then(|| self.page("/status")).flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
+            if let Some((_, status)) = status {
+                eprintln!("--- the worker's status:\n{status}");
+            }
             eprintln!("--- the worker printed ({}):\n{}", self.directory.display(), last_lines(&self.log(), 60));
         }
     }

@@ -16,12 +16,14 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, recreated::recreated, statistics::Statistics};
+use super::{KafkaConfig, StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, recreated::recreated, statistics::Statistics};
 use crate::{source::Change, telemetry::metrics};
 
 #[derive(Debug)]
 pub(super) struct Context {
     pub group: Arc<str>,
+    /// `kafka.instance_id`
+    pub instance: Option<String>,
     pub protocol: Protocol,
     pub start: StartPolicy,
     /// How long a callback may take.
@@ -37,12 +39,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(group: Arc<str>, protocol: Protocol, start: StartPolicy, budget: Duration, outlet: Arc<Outlet>) -> Self {
+    pub(super) fn new(config: &KafkaConfig, protocol: Protocol, outlet: Arc<Outlet>) -> Self {
         Self {
-            group,
+            group: Arc::from(config.group.as_str()),
+            instance: config.instance_id.clone(),
             protocol,
-            start,
-            budget,
+            start: config.start.clone(),
+            budget: config.callback_budget,
             outlet,
             complaint: Complaint::default(),
             closing: AtomicBool::new(false),

@@ -70,7 +70,7 @@ pub fn connect(config: KafkaConfig, buffer: Arc<Buffer>, limit: Duration) -> Res
     let (inputs_in, inputs) = unbounded_channel();
     let outlet = Arc::new(Outlet::new(changes_in, inputs_in, buffer.clone()));
     let (client, protocol) = properties::consumer(&config);
-    let context = Context::new(identity.group.clone(), protocol, config.start.clone(), config.callback_budget, outlet);
+    let context = Context::new(&config, protocol, outlet);
     let consumer = BaseConsumer::from_config_and_context(&client, context).map_err(|error| KafkaError::from_creation(&error))?;
     let (commands, received) = channel();
     let discovery = discovery::start(probe, &config, topics.clone(), commands.clone());

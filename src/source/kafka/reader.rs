@@ -266,8 +266,16 @@ impl Reader {
 
     fn fail_fatally(&self, reason: String) {
         let fatal = self.consumer.client().fatal_error();
-        let detail = fatal.map_or(reason, |(_, text)| text);
-        self.context().fail("fatal-client-error", format!("{detail}; if kafka.instance_id is set, another process uses the same one"));
+        match (fatal, &self.context().instance) {
+            (Some((Code::FencedInstanceId, _)), Some(instance)) => {
+                let detail = format!(
+                    "another process has joined the group with kafka.instance_id {instance}, and the broker has put this one out; \
+                     nothing is lost: give each process an id of its own"
+                );
+                self.context().fail("instance-id-taken", detail);
+            }
+            (fatal, _) => self.context().fail("fatal-client-error", fatal.map_or(reason, |(_, text)| text)),
+        }
     }
 
     /// Records may have been left out, of which partition is not said: all are read once more from where they are, so that nothing is
