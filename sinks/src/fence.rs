@@ -43,7 +43,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
         return Standing::Mine;
     }
     if !planted!(FenceWithoutEpoch) {
-        if row.claim.epoch > span.claim.epoch || (row.claim.epoch == span.claim.epoch && row.claim.id != span.claim.id) {
+        if row.claim.epoch > span.claim.epoch || (row.claim.epoch == span.claim.epoch && row.claim.id != span.claim.id && !planted!(ClaimIdNotCompared)) {
             return Standing::Taken;
         }
         if row.claim.epoch < span.claim.epoch {
@@ -56,6 +56,8 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
                 Standing::Mine
             } else if row.next_offset == span.to {
                 if planted!(BlindRetry) { Standing::Mine } else { Standing::Applied }
+            } else if row.next_offset < span.from && planted!(RewoundIsMine) {
+                Standing::Mine
             } else if row.next_offset < span.from {
                 Standing::Rewound { row: row.next_offset, expected: span.from }
             } else {
@@ -96,11 +98,11 @@ pub fn still(held: Held, delivery: Delivery, row: Option<&CheckpointRow>) -> Sta
 pub fn moved(row: &CheckpointRow, span: &Span, batch: BatchId, delivery: Delivery) -> CheckpointRow {
     CheckpointRow {
         next_offset: match delivery {
-            Delivery::ExactlyOnce => span.to,
             // Only exactly-once moves the floor: otherwise a weaker delivery would hide what a restored database lost.
-            Delivery::AtLeastOnce => row.next_offset,
+            Delivery::AtLeastOnce if !planted!(FloorMoves) => row.next_offset,
+            Delivery::AtLeastOnce | Delivery::ExactlyOnce => span.to,
         },
-        durable: row.durable.max(span.to),
+        durable: if planted!(DurableNotRaised) { row.durable } else { row.durable.max(span.to) },
         last: span.last.or(row.last),
         batch,
         halt: None,

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     checkpoint::{CheckpointRow, ClaimRequest, Committed, NotClaimed, Refusal, StartReason, Wanted},
     model::{Claim, ClaimId, Delivery, Epoch, NextOffset},
+    planted,
 };
 
 /// A start, and what of it is known to be durable.
@@ -18,8 +19,9 @@ pub struct Start {
 /// The row as a claim leaves it: no claim before it may write any more.
 #[must_use]
 pub fn claimed(row: &CheckpointRow, start: &Start, id: ClaimId, delivery: Delivery, owner: &Arc<str>) -> CheckpointRow {
+    let epoch = if planted!(ClaimKeepsEpoch) { row.claim.epoch.0.max(1) } else { row.claim.epoch.0 + 1 };
     CheckpointRow {
-        claim: Claim { epoch: Epoch(row.claim.epoch.0 + 1), id },
+        claim: Claim { epoch: Epoch(epoch), id },
         next_offset: left_by_claim(row, delivery, start.next),
         durable: start.durable,
         delivery,
@@ -45,7 +47,9 @@ pub fn decide(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted
     }
     match row.filter(|row| row.claim.epoch > Epoch(0)) {
         // A row last under exactly-once asks no commit: that is how a restored database heals from the topic.
-        Some(row) if row.delivery == Delivery::ExactlyOnce => Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint }),
+        Some(row) if row.delivery == Delivery::ExactlyOnce && !planted!(StartsAtCommitted) => {
+            Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint })
+        }
         Some(row) => follow_commit(row, wanted, database),
         None => first_start(row, topic_has_rows, wanted, request, database),
     }

@@ -276,7 +276,10 @@ impl Writer for SessionWriter {
 /// Everything of a batch but its COMMIT.
 async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, ApplyError> {
     session.begin().await.map_err(ApplyError::Failed)?;
-    let partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+    let mut partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+    if planted!(LocksOutOfOrder) {
+        partitions.reverse();
+    }
     let rows = session.lock(&batch.pipeline, &partitions, LockWait::Wait).await.map_err(ApplyError::Failed)?;
     let row_of = |partition: &Partition| rows.iter().find(|row| row.partition == *partition);
     let standings: Vec<(Partition, Standing)> =

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncesink_sinks::model::Partition;
+use oncesink_sinks::{model::Partition, planted};
 use tokio::time::Instant;
 
 use super::{
@@ -64,7 +64,7 @@ impl Engine {
             }
             let drain = self.drains.swap_remove(index);
             let commits = drain.partitions.iter().filter_map(|partition| self.last_commit_of(partition)).collect();
-            for partition in &drain.partitions {
+            for partition in drain.partitions.iter().filter(|_| !planted!(RevokedLaneStays)) {
                 self.forget_buffered(partition);
                 self.remove_lane(partition);
             }
@@ -92,6 +92,9 @@ impl Engine {
     /// A partition that is assigned again while its revocation still drains: the group stopped waiting for that answer,
     /// and giving it now would take the new lane away, which nobody would ever read again.
     pub fn forget_drains_of(&mut self, partition: &Partition) {
+        if planted!(OldDrainTakesNewLane) {
+            return;
+        }
         for drain in &mut self.drains {
             drain.partitions.retain(|drained| drained != partition);
         }
@@ -103,7 +106,7 @@ impl Engine {
     }
 
     fn is_drained(&self, partition: &Partition) -> bool {
-        self.lanes.get(partition).is_none_or(|lane| lane.ledger.is_settled() || self.writers[lane.writer].is_failing())
+        self.lanes.get(partition).is_none_or(|lane| lane.ledger.is_settled() || self.writers[lane.writer].is_failing() || planted!(DrainCommitsWhatWasTaken))
     }
 
     /// Closes the intake; everything that was taken is finished within `shutdown_timeout`.

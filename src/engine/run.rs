@@ -12,6 +12,7 @@ use oncesink_sinks::{
     checkpoint::{Checkpoint, Held, StoredHalt},
     fault::Fault,
     model::{BatchId, Delivery, NextOffset, Partition},
+    planted,
     start::commit_metadata,
 };
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
@@ -265,7 +266,8 @@ impl Engine {
     /// have been refused, and there is no later one.
     pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
-        Some(self.commit_at(partition, lane.ledger.applied()))
+        let next = if planted!(DrainCommitsWhatWasTaken) { lane.ledger.taken() } else { lane.ledger.applied() };
+        Some(self.commit_at(partition, next))
     }
 
     fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {

@@ -129,6 +129,7 @@ impl Engine {
             match standing {
                 Standing::Mine => continue,
                 Standing::Applied if is_ours => self.advance(&span),
+                Standing::Taken if is_ours && planted!(FencedIsApplied) => self.advance(&span),
                 Standing::Taken if is_ours => self.taken_away(&partition),
                 // Lost while the batch was in flight: nothing is left to restart, but a zombie's attempt must be seen.
                 Standing::Taken if !self.lanes.contains_key(&partition) => self.count_fenced(&partition),
@@ -192,6 +193,10 @@ impl Engine {
         tracing::warn!(pipeline = %self.settings.pipeline, %fault, "the reply to COMMIT is lost; asking the database what became of it");
         if planted!(BlindRetry) {
             self.put_back(slot, pending);
+            return;
+        }
+        if planted!(UnknownIsApplied) {
+            self.applied(slot, &pending.batch, &Applied::default());
             return;
         }
         self.ask_outcome(slot, pending, None);
@@ -259,8 +264,14 @@ impl Engine {
                 }
             }
             FaultClass::Changed => self.table_changed(slot, pending, &fault),
+            FaultClass::Poison if planted!(PoisonHaltsWholeBatch) => {
+                for span in &pending.batch.spans {
+                    self.stop_at_write(&span.partition, Halt::refused_record(&fault, span.from.get()));
+                }
+            }
+            FaultClass::Poison if planted!(PoisonSkipsWholeBatch) => self.poison(slot, pending, &fault),
             FaultClass::Poison => self.split(slot, pending, &fault),
-            FaultClass::Halt if pending.batch.spans.len() > 1 => self.split(slot, pending, &fault),
+            FaultClass::Halt if pending.batch.spans.len() > 1 || planted!(WorldsFaultIsSkipped) => self.split(slot, pending, &fault),
             FaultClass::Halt => {
                 for span in &pending.batch.spans {
                     self.stop_at_write(&span.partition, Halt::fault(&fault, span.from, Met::AtWrite));
@@ -320,7 +331,9 @@ impl Engine {
         let fresh = self.new_batch_id();
         match batch.split(fresh) {
             Split::Parts(earlier, later) => {
-                self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
+                if !planted!(SplitLosesLaterHalf) {
+                    self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
+                }
                 self.writers[slot].queue.push_front(Pending { batch: earlier, room });
                 None
             }
@@ -336,7 +349,7 @@ impl Engine {
             return;
         };
         let skips = self.topics.get(&span.partition.topic).is_some_and(|plan| plan.routes.iter().all(|route| route.on_bad_record == OnBadRecord::Skip));
-        if fault.class != FaultClass::Poison || !skips {
+        if (fault.class != FaultClass::Poison && !planted!(WorldsFaultIsSkipped)) || !skips {
             self.stop_at_write(&span.partition, Halt::refused_record(fault, mark.offset));
             return;
         }

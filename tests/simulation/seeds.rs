@@ -217,6 +217,9 @@ async fn settle(sim: &Shared) -> bool {
     if !wait(sim, |world| oracle::behind(world, None)).await || !wait(sim, oracle::held).await {
         return false;
     }
+    if !restored_at_rest(sim).await {
+        return false;
+    }
     let running = sim.lock().workers_in(State::Running);
     for worker in running {
         sim.lock().stop(worker);
@@ -232,6 +235,19 @@ async fn settle(sim: &Shared) -> bool {
         }
     }
     true
+}
+
+/// A database that goes back in time while nothing is written is noticed all the same. Whether it came to rest again.
+async fn restored_at_rest(sim: &Shared) -> bool {
+    if !sim.lock().restore() {
+        return true;
+    }
+    sim.locks_freed.notify_waiters();
+    sim.lock().story.count("database restored at rest");
+    // Where a person must help, every lane has stopped by then.
+    sleep(Duration::from_secs(12)).await;
+    sim.lock().move_offsets_after_a_restore();
+    wait(sim, |world| oracle::behind(world, None)).await
 }
 
 /// Waits until nothing is behind; a violation if that takes too long.

@@ -331,16 +331,17 @@ impl World {
     }
 
     /// Yesterday's database: what Kafka still has comes again. Partitions that it does not know would rightly halt.
-    fn restore(&mut self) {
-        let Some(backup) = self.server.backup.clone() else { return };
+    pub fn restore(&mut self) -> bool {
+        let Some(backup) = self.server.backup.clone() else { return false };
         if self.log.partitions().iter().any(|partition| !backup.checkpoints.contains_key(partition)) {
-            return;
+            return false;
         }
         self.database_stops("is restored from a backup, and is away");
         self.server.tables = backup;
         self.was_restored = true;
         self.story.count("database restored");
         self.fired();
+        true
     }
 
     fn every_partition_was_claimed(&self) -> bool {
