@@ -4,7 +4,7 @@ use clap::Parser;
 use oncesink::cli::{CommandLine, memory};
 
 fn main() -> ExitCode {
-    memory::share_arenas();
+    memory::keep_little();
     let command_line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,

@@ -38,6 +38,7 @@ mod grants;
 mod group_offsets;
 mod main_job;
 mod membership;
+mod memory;
 mod mended;
 mod outage;
 mod partitions_added;

@@ -11,14 +11,15 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "oncesink"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("check.crcs", "true"),
-    // What is prefetched lies in memory beside `max_buffer`, and a pause throws it away.
-    ("queued.max.messages.kbytes", "16384"),
-    ("queued.min.messages", "10000"),
+    // What is prefetched lies in memory beside `max_buffer`, a small record with three times its size, and a pause throws it away.
+    // Records lie much closer in our own buffer, so the client needs only what bridges the time to the next answer of a broker.
+    ("queued.max.messages.kbytes", "4096"),
+    ("queued.min.messages", "3000"),
     // The client's own second is longer than a full queue lasts: reading would stop and go.
     ("fetch.queue.backoff.ms", "10"),
     // One record may be larger: a broker always answers with at least one batch, and `receive.message.max.bytes` stays at its 100 MB,
     // because it also bounds what a batch may grow to when it is decompressed.
-    ("fetch.max.bytes", "16777216"),
+    ("fetch.max.bytes", "4194304"),
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
