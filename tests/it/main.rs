@@ -36,6 +36,7 @@ mod disk_full;
 mod documents;
 mod grants;
 mod group_offsets;
+mod handover;
 mod main_job;
 mod membership;
 mod memory;

@@ -13,6 +13,7 @@
 //! | `statistics`, `unconfirmed` | how far was read where no record was visible; which partitions the client gave up; which commits failed |
 //! | `look_up`, `probe` | committed offsets, ends of logs, topics |
 //! | `topics`, `discovery` | names and expressions, expanded by us |
+//! | `unread` | partitions that the group gives to nobody |
 
 use std::{
     fmt,
@@ -48,6 +49,7 @@ mod statistics;
 mod tests;
 mod topics;
 mod unconfirmed;
+mod unread;
 
 pub use config::{KafkaConfig, StartPolicy};
 pub use error::KafkaError;
@@ -64,7 +66,8 @@ use super::{Buffer, Channels, Commit, Identity, Source, Start};
 /// Where the error [is retryable](KafkaError::is_retryable), say it, wait, and call again.
 pub fn connect(config: KafkaConfig, buffer: Arc<Buffer>, limit: Duration) -> Result<(KafkaSource, Channels), KafkaError> {
     let probe = Probe::connect(&config, limit)?;
-    let topics: Vec<String> = probe.topics(limit)?.into_keys().map(|topic| topic.to_string()).collect();
+    let sizes = probe.topics(limit)?;
+    let topics: Vec<String> = sizes.keys().map(ToString::to_string).collect();
     let identity = Identity { cluster: probe.cluster(), group: Arc::from(config.group.as_str()) };
     let (changes_in, changes) = unbounded_channel();
     let (inputs_in, inputs) = unbounded_channel();
@@ -73,10 +76,10 @@ pub fn connect(config: KafkaConfig, buffer: Arc<Buffer>, limit: Duration) -> Res
     let context = Context::new(&config, protocol, outlet);
     let consumer = BaseConsumer::from_config_and_context(&client, context).map_err(|error| KafkaError::from_creation(&error))?;
     let (commands, received) = channel();
-    let discovery = discovery::start(probe, &config, topics.clone(), commands.clone());
-    let reader = Reader::new(consumer, received);
+    let discovery = discovery::start(probe, &config, &sizes, commands.clone());
+    let reader = Reader::new(consumer, received, topics);
     let started = thread::Builder::new().name(format!("kafka {}", config.group)).spawn(move || {
-        reader.run(&topics);
+        reader.run();
         drop(discovery);
     });
     started.map_err(|error| KafkaError::Request { what: "a thread to read in", reason: error.to_string() })?;

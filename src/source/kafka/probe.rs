@@ -17,7 +17,14 @@ use rdkafka::{
     metadata::Metadata,
 };
 
-use super::{KafkaConfig, KafkaError, StartPolicy, context::log, error::Complaint, headers, look_up, properties, topics::Topics};
+use super::{
+    KafkaConfig, KafkaError, StartPolicy,
+    context::log,
+    error::Complaint,
+    headers, look_up, properties,
+    topics::Topics,
+    unread::{self, Assignments},
+};
 use crate::source::{Ends, Found, Records, RecordsBuilder, Sequence, TopicFound};
 
 /// How many events are taken before and after a call.
@@ -142,6 +149,21 @@ impl Probe {
         let groups = groups.map_err(|error| KafkaError::Request { what: "the members of the group", reason: error.to_string() })?;
         let members = groups.groups().iter().filter(|group| group.name() == self.group).flat_map(|group| group.members());
         Ok(members.map(|member| Member { client: member.client_id().to_owned(), host: member.client_host().trim_start_matches('/').to_owned() }).collect())
+    }
+
+    /// Who reads what in the group; none while its partitions are being given out, or where a member does not say it in a known way.
+    pub(super) fn assignments(&self, limit: Duration) -> Result<Option<Assignments>, KafkaError> {
+        self.serve();
+        let groups = self.consumer.fetch_group_list(Some(&self.group), limit);
+        let groups = groups.map_err(|error| KafkaError::Request { what: "the members of the group", reason: error.to_string() })?;
+        let Some(group) = groups.groups().iter().find(|group| group.name() == self.group && group.state() == "Stable") else { return Ok(None) };
+        let mut assignments = Assignments::default();
+        for member in group.members() {
+            let Some(partitions) = unread::parse(member.assignment().unwrap_or_default()) else { return Ok(None) };
+            assignments.members.insert(member.id().to_owned());
+            assignments.partitions.extend(partitions);
+        }
+        Ok(Some(assignments))
     }
 
     /// The youngest record of a topic that a reader may see, or none. `partition` says where it lies.

@@ -43,6 +43,8 @@ pub(super) enum Command {
     Commit(Vec<Commit>),
     LookUp(Vec<Partition>),
     Subscribe(Vec<String>),
+    /// Leaves the group and joins it again, which has it give out all partitions anew.
+    Rejoin,
     Close,
 }
 
@@ -56,16 +58,18 @@ pub(super) struct Reader {
     complained: Option<(Code, Instant)>,
     damage: Damage,
     mended: Option<Instant>,
+    /// What is subscribed.
+    topics: Vec<String>,
 }
 
 impl Reader {
-    pub(super) fn new(consumer: BaseConsumer<Context>, commands: Receiver<Command>) -> Self {
-        Self { consumer, commands, waiting: VecDeque::new(), asked: BTreeSet::new(), complained: None, damage: Damage::default(), mended: None }
+    pub(super) fn new(consumer: BaseConsumer<Context>, commands: Receiver<Command>, topics: Vec<String>) -> Self {
+        Self { consumer, commands, topics, waiting: VecDeque::new(), asked: BTreeSet::new(), complained: None, damage: Damage::default(), mended: None }
     }
 
     /// Runs until it is told to close, or nobody listens any more.
-    pub(super) fn run(mut self, topics: &[String]) {
-        self.subscribe(topics);
+    pub(super) fn run(mut self) {
+        self.subscribe(&self.topics);
         let mut idle = false;
         while self.take_commands() {
             match self.consumer.poll(if idle { IDLE } else { Duration::ZERO }) {
@@ -122,8 +126,16 @@ impl Reader {
                     self.start(starts);
                     return true;
                 }
-                Command::Subscribe(topics) if goes_on => self.subscribe(&topics),
-                Command::Start(_) | Command::Subscribe(_) | Command::LookUp(_) | Command::Close => {}
+                Command::Subscribe(topics) if goes_on => {
+                    self.subscribe(&topics);
+                    self.topics = topics;
+                }
+                Command::Rejoin if goes_on => {
+                    // What is read here is taken away in order, as in any rebalance.
+                    self.consumer.unsubscribe();
+                    self.subscribe(&self.topics);
+                }
+                Command::Start(_) | Command::Subscribe(_) | Command::Rejoin | Command::LookUp(_) | Command::Close => {}
             }
         }
         if goes_on && !self.asked.is_empty() {
