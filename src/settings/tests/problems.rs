@@ -62,7 +62,7 @@ fn several_files_are_one_process() {
 error: `kafka.group` cannot be the same for 2 files
   --> --set kafka.group  kafka.group
   say which pipeline: --set orders:kafka.group=…
-error: `max_buffer` is 134217728 bytes here and 67108864 bytes in a.yaml
+error: `max_buffer` is 134217728 bytes here and 33554432 bytes in a.yaml
   --> b.yaml  max_buffer
   it belongs to the process: make it equal in all files, or write it in none and give it by --set
 error: `log.level` is debug here and info in a.yaml
