@@ -25,9 +25,13 @@ impl Engine {
         self.rebalanced();
         for partition in &partitions {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
-            match std::mem::replace(&mut lane.state, State::Draining) {
-                State::Halting { halt } => lane.halted = Some(halt),
-                State::Running | State::Draining => {}
+            match lane.state() {
+                State::Halting { halt } => {
+                    lane.halted = Some(halt.clone());
+                    lane.go(State::Draining);
+                }
+                State::Running => lane.go(State::Draining),
+                State::Draining => {}
                 State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => self.remove_lane(partition),
             }
         }
@@ -41,7 +45,9 @@ impl Engine {
         self.rebalanced();
         for partition in partitions {
             self.forget_buffered(partition);
-            self.lanes.remove(partition);
+            if let Some(lane) = self.lanes.remove(partition) {
+                lane.ends("lost");
+            }
         }
         tracing::warn!(pipeline = %self.settings.pipeline, partitions = partitions.len(), "partitions lost: the group gave them away without asking");
     }
@@ -76,9 +82,9 @@ impl Engine {
 
     /// How a partition stood when this process gave it back for good is what the end of `run` tells.
     fn remove_lane(&mut self, partition: &Partition) {
-        if let Some(lane) = self.lanes.remove(partition)
-            && self.phase != Phase::Running
-        {
+        let Some(lane) = self.lanes.remove(partition) else { return };
+        lane.ends("given back");
+        if self.phase != Phase::Running {
             self.report.partitions.insert(partition.clone(), lane.report());
         }
     }
