@@ -4,7 +4,7 @@ use clap::Parser;
 use oncesink::cli::{CommandLine, memory};
 
 fn main() -> ExitCode {
-    memory::share_arenas();
+    memory::keep_little();
     let command_line = CommandLine::parse();
     let runtime = match tokio::runtime::Builder::new_multi_thread().enable_all().build() {
         Ok(runtime) => runtime,
@@ -16,5 +16,5 @@ fn main() -> ExitCode {
     let exit = runtime.block_on(command_line.execute());
     // A consumer that does not close must not hold the process: the checkpoint is the truth.
     runtime.shutdown_background();
-    exit.into()
+    exit.end()
 }

@@ -32,6 +32,17 @@ pub struct CheckpointRow {
     pub halt: Option<StoredHalt>,
 }
 
+impl CheckpointRow {
+    /// Everything below is durable here, or was before the first start.
+    #[must_use]
+    pub fn reached(&self) -> NextOffset {
+        match self.delivery {
+            Delivery::ExactlyOnce => self.next_offset,
+            Delivery::AtLeastOnce => self.next_offset.max(self.durable),
+        }
+    }
+}
+
 /// Why a partition stands still, as stored beside its checkpoint so that `status` tells it from anywhere.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StoredHalt {
@@ -158,6 +169,12 @@ impl Refusal {
             Self::NoStart => "no-start",
         }
     }
+
+    /// Whether Kafka's commits were made beside a database that this one is not, or is no longer.
+    #[must_use]
+    pub const fn is_about_the_database(&self) -> bool {
+        matches!(self, Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } | Self::CommittedAboveDurable { .. })
+    }
 }
 
 impl fmt::Display for Refusal {
@@ -193,6 +210,31 @@ pub struct SpanOutcome {
     pub standing: Standing,
     /// The row's batch is this batch: it did take effect, whatever came later.
     pub same_batch: bool,
+}
+
+impl SpanOutcome {
+    #[must_use]
+    pub fn took_effect(&self) -> bool {
+        self.same_batch || self.standing == Standing::Applied
+    }
+
+    /// The row is as the batch found it.
+    #[must_use]
+    pub fn is_untouched(&self) -> bool {
+        !self.same_batch && self.standing == Standing::Mine
+    }
+
+    /// How the batch stands there, now that the outcome is known.
+    #[must_use]
+    pub fn settled(&self) -> Standing {
+        if self.same_batch && self.standing == Standing::Mine { Standing::Applied } else { self.standing.clone() }
+    }
+
+    /// One transaction that took effect in one partition and not in another: no database does that.
+    #[must_use]
+    pub fn are_torn(outcomes: &[Self]) -> bool {
+        outcomes.iter().any(Self::took_effect) && outcomes.iter().any(Self::is_untouched)
+    }
 }
 
 /// The checkpoints of one pipeline in its database.

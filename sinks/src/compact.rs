@@ -86,6 +86,14 @@ fn drop_superseded(rows: &Rows, survivors: &mut Vec<u32>) {
     if survivors.len() == 1 {
         return;
     }
+    if planted!(FirstRowWins) {
+        survivors.truncate(1);
+        return;
+    }
+    if planted!(DeleteIsForgotten) && is_delete(rows, last) {
+        survivors.pop();
+        return drop_superseded(rows, survivors);
+    }
     let mut kept = vec![last];
     for &row in survivors.iter().rev().skip(1) {
         let later = kept.last().copied().unwrap_or(last);

@@ -1,7 +1,7 @@
 //! The compare-and-set that a zombie fails. Pure: the row is locked, and this says what it means.
 
 use crate::{
-    checkpoint::CheckpointRow,
+    checkpoint::{CheckpointRow, Held},
     model::{BatchId, Delivery, NextOffset, Span},
     planted,
 };
@@ -43,7 +43,7 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
         return Standing::Mine;
     }
     if !planted!(FenceWithoutEpoch) {
-        if row.claim.epoch > span.claim.epoch || (row.claim.epoch == span.claim.epoch && row.claim.id != span.claim.id) {
+        if row.claim.epoch > span.claim.epoch || (row.claim.epoch == span.claim.epoch && row.claim.id != span.claim.id && !planted!(ClaimIdNotCompared)) {
             return Standing::Taken;
         }
         if row.claim.epoch < span.claim.epoch {
@@ -56,6 +56,8 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
                 Standing::Mine
             } else if row.next_offset == span.to {
                 if planted!(BlindRetry) { Standing::Mine } else { Standing::Applied }
+            } else if row.next_offset < span.from && planted!(RewoundIsMine) {
+                Standing::Mine
             } else if row.next_offset < span.from {
                 Standing::Rewound { row: row.next_offset, expected: span.from }
             } else {
@@ -75,16 +77,32 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
     }
 }
 
+/// Judges the row of a partition of which nothing is on its way; read without a lock. [`Standing::Mine`]: it is as its holder left it.
+#[must_use]
+pub fn still(held: Held, delivery: Delivery, row: Option<&CheckpointRow>) -> Standing {
+    let Some(row) = row else { return Standing::Gone };
+    let reached = row.reached();
+    if row.claim.epoch > held.claim.epoch || (row.claim.epoch == held.claim.epoch && row.claim.id != held.claim.id) {
+        Standing::Taken
+    } else if row.claim.epoch < held.claim.epoch || reached < held.next {
+        Standing::Rewound { row: reached, expected: held.next }
+    } else if delivery == Delivery::ExactlyOnce && row.next_offset != held.next {
+        Standing::Contradicts { row: row.next_offset, expected: held.next }
+    } else {
+        Standing::Mine
+    }
+}
+
 /// The row as the batch leaves it.
 #[must_use]
 pub fn moved(row: &CheckpointRow, span: &Span, batch: BatchId, delivery: Delivery) -> CheckpointRow {
     CheckpointRow {
         next_offset: match delivery {
-            Delivery::ExactlyOnce => span.to,
             // Only exactly-once moves the floor: otherwise a weaker delivery would hide what a restored database lost.
-            Delivery::AtLeastOnce => row.next_offset,
+            Delivery::AtLeastOnce if !planted!(FloorMoves) => row.next_offset,
+            Delivery::AtLeastOnce | Delivery::ExactlyOnce => span.to,
         },
-        durable: row.durable.max(span.to),
+        durable: if planted!(DurableNotRaised) { row.durable } else { row.durable.max(span.to) },
         last: span.last.or(row.last),
         batch,
         halt: None,
@@ -146,6 +164,29 @@ mod tests {
         ];
         for (delivery, row, batch, standing) in table {
             assert_eq!(judge(&span(10, 20), BatchId(batch), delivery, row.as_ref()), standing, "{delivery} {row:?}");
+        }
+    }
+
+    #[test]
+    fn an_idle_row_is_as_it_was_left() {
+        use Delivery::{AtLeastOnce, ExactlyOnce};
+        let held = Held { claim: Claim { epoch: Epoch(5), id: ClaimId(50) }, next: NextOffset::new(10) };
+        let number = NextOffset::new;
+        let weak = |row: CheckpointRow| CheckpointRow { delivery: AtLeastOnce, ..row };
+        let table = [
+            (ExactlyOnce, None, Standing::Gone),
+            (ExactlyOnce, Some(row(5, 50, 10, 10)), Standing::Mine),
+            (ExactlyOnce, Some(row(6, 60, 10, 10)), Standing::Taken),
+            (ExactlyOnce, Some(row(5, 51, 10, 10)), Standing::Taken),
+            (ExactlyOnce, Some(row(4, 40, 10, 10)), Standing::Rewound { row: number(10), expected: number(10) }),
+            (ExactlyOnce, Some(row(5, 50, 9, 10)), Standing::Rewound { row: number(9), expected: number(10) }),
+            (ExactlyOnce, Some(row(5, 50, 11, 11)), Standing::Contradicts { row: number(11), expected: number(10) }),
+            (AtLeastOnce, Some(weak(row(5, 50, 0, 10))), Standing::Mine),
+            (AtLeastOnce, Some(weak(row(5, 50, 10, 0))), Standing::Mine),
+            (AtLeastOnce, Some(weak(row(5, 50, 0, 9))), Standing::Rewound { row: number(9), expected: number(10) }),
+        ];
+        for (delivery, row, standing) in table {
+            assert_eq!(still(held, delivery, row.as_ref()), standing, "{delivery} {row:?}");
         }
     }
 

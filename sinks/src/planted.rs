@@ -2,25 +2,96 @@
 //!
 //! [`planted!`](crate::planted) is `false` in every build but those with the feature `faults`; there a test chooses at run time.
 
-/// A mistake that somebody could make in this code. Each is caught by a seed of the simulation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Bug {
-    /// Kafka's offset is committed when a batch is handed to its writer, not when it is durable.
-    CommitBeforeWrite,
-    /// The fence takes every row for ours.
-    NoFence,
-    /// The fence looks at the offset only.
-    FenceWithoutEpoch,
-    /// Compaction and statements forget the version.
-    NoVersionGuard,
-    /// A lost COMMIT reply is answered by sending the batch again without asking.
-    BlindRetry,
-    /// A span ends one record too late.
-    OffByOne,
+macro_rules! bugs {
+    ($($(#[$says:meta])+ $name:ident,)+) => {
+        /// A mistake that somebody could make in this code. Each is caught by a seed of the simulation.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+        pub enum Bug {
+            $($(#[$says])+ $name,)+
+        }
+
+        impl Bug {
+            pub const ALL: &'static [Self] = &[$(Self::$name),+];
+        }
+    };
 }
 
-impl Bug {
-    pub const ALL: [Self; 6] = [Self::CommitBeforeWrite, Self::NoFence, Self::FenceWithoutEpoch, Self::NoVersionGuard, Self::BlindRetry, Self::OffByOne];
+bugs! {
+    // The claim and the start.
+    /// A claim keeps the epoch of the one before.
+    ClaimKeepsEpoch,
+    /// A claim starts where Kafka's group stands, although there is a checkpoint.
+    StartsAtCommitted,
+
+    // The fence.
+    /// It takes every row for ours.
+    NoFence,
+    /// It looks at the offset only.
+    FenceWithoutEpoch,
+    /// Claims of one epoch, which a restored database gives twice, are the same to it.
+    ClaimIdNotCompared,
+    /// A row that went back in time is written on from where the worker is.
+    RewoundIsMine,
+    /// `durable` stays where the claim found it.
+    DurableNotRaised,
+    /// At-least-once moves the floor, too.
+    FloorMoves,
+    /// Rows are locked in whatever order the batch has them.
+    LocksOutOfOrder,
+
+    // What a batch writes.
+    /// Compaction and statements forget the version.
+    NoVersionGuard,
+    /// Of several rows of a key the first one is kept.
+    FirstRowWins,
+    /// A delete that follows a write of its key in one batch is left out.
+    DeleteIsForgotten,
+    /// A partition that was given up and came again brings its old rows back into the batch.
+    ForgottenRowsReturn,
+    /// A span ends one record too late.
+    OffByOne,
+
+    // Splitting, and records that are refused.
+    /// The record at the cut is in neither half.
+    SplitLosesOneRecord,
+    /// The later half is not put back.
+    SplitLosesLaterHalf,
+    /// Both halves bear one id: under at-least-once the later one is taken for applied.
+    HalvesShareTheirId,
+    /// One refused record halts all partitions of its batch.
+    PoisonHaltsWholeBatch,
+    /// One refused record has its whole batch skipped.
+    PoisonSkipsWholeBatch,
+    /// What the world is at fault for is skipped like a bad record.
+    WorldsFaultIsSkipped,
+
+    // Outcomes.
+    /// Kafka's offset is committed when a batch is handed to its writer, not when it is durable.
+    CommitBeforeWrite,
+    /// A lost COMMIT reply is answered by sending the batch again without asking.
+    BlindRetry,
+    /// A lost COMMIT reply is taken for a good one.
+    UnknownIsApplied,
+    /// The next batch is handed over while the outcome of the last one is asked.
+    AskingStopsNothing,
+    /// A fenced batch counts as applied.
+    FencedIsApplied,
+    /// Idle lanes do not look at their rows.
+    NoIdleCheck,
+
+    // Rebalances and intake.
+    /// Records of an earlier start are taken.
+    StaleSequenceTaken,
+    /// Records below the checkpoint are taken.
+    RecordBelowCheckpointTaken,
+    /// Room of records that came too late is never given back.
+    StaleRecordsKeepTheirRoom,
+    /// A lane goes on after its revocation was answered.
+    RevokedLaneStays,
+    /// A revocation is answered at once, and commits what was taken.
+    DrainCommitsWhatWasTaken,
+    /// The late answer to a revocation takes away the lane of a new assignment.
+    OldDrainTakesNewLane,
 }
 
 #[cfg(feature = "faults")]

@@ -1,8 +1,11 @@
 //! Where a claimed partition starts. Pure: the row is locked, and this decides.
 
+use std::sync::Arc;
+
 use crate::{
     checkpoint::{CheckpointRow, ClaimRequest, Committed, NotClaimed, Refusal, StartReason, Wanted},
-    model::{Delivery, Epoch, NextOffset},
+    model::{Claim, ClaimId, Delivery, Epoch, NextOffset},
+    planted,
 };
 
 /// A start, and what of it is known to be durable.
@@ -11,6 +14,20 @@ pub struct Start {
     pub next: NextOffset,
     pub durable: NextOffset,
     pub because: StartReason,
+}
+
+/// The row as a claim leaves it: no claim before it may write any more.
+#[must_use]
+pub fn claimed(row: &CheckpointRow, start: &Start, id: ClaimId, delivery: Delivery, owner: &Arc<str>) -> CheckpointRow {
+    let epoch = if planted!(ClaimKeepsEpoch) { row.claim.epoch.0.max(1) } else { row.claim.epoch.0 + 1 };
+    CheckpointRow {
+        claim: Claim { epoch: Epoch(epoch), id },
+        next_offset: left_by_claim(row, delivery, start.next),
+        durable: start.durable,
+        delivery,
+        owner: owner.clone(),
+        ..row.clone()
+    }
 }
 
 /// What Kafka commits carry: which database they stand beside, and under which delivery they were made.
@@ -30,7 +47,9 @@ pub fn decide(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted
     }
     match row.filter(|row| row.claim.epoch > Epoch(0)) {
         // A row last under exactly-once asks no commit: that is how a restored database heals from the topic.
-        Some(row) if row.delivery == Delivery::ExactlyOnce => Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint }),
+        Some(row) if row.delivery == Delivery::ExactlyOnce && !planted!(StartsAtCommitted) => {
+            Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint })
+        }
         Some(row) => follow_commit(row, wanted, database),
         None => first_start(row, topic_has_rows, wanted, request, database),
     }
@@ -86,8 +105,24 @@ fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wante
     }
 }
 
+/// The next offset that a claim leaves in the row: under a weaker delivery the floor stays where the first claim set it, or an admin's
+/// reset could go back no further than to the last claim.
+#[must_use]
+pub fn left_by_claim(row: &CheckpointRow, delivery: Delivery, start: NextOffset) -> NextOffset {
+    match delivery {
+        Delivery::AtLeastOnce if row.claim.epoch > Epoch(0) => row.next_offset,
+        Delivery::AtLeastOnce | Delivery::ExactlyOnce => start,
+    }
+}
+
 fn refuse(refusal: Refusal) -> Result<Start, NotClaimed> {
     Err(NotClaimed::Refused(refusal))
+}
+
+/// Whether oncesink made this commit, beside whatever database.
+#[must_use]
+pub fn is_ours(metadata: &str) -> bool {
+    Mark::read(metadata).is_some()
 }
 
 /// Our own mark in a commit's metadata.
@@ -104,10 +139,8 @@ impl<'a> Mark<'a> {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::model::{BatchId, Claim, ClaimId, Partition};
+    use crate::model::{BatchId, Partition};
 
     fn request(adopts_commits: bool) -> ClaimRequest {
         ClaimRequest {
@@ -192,6 +225,11 @@ mod tests {
             refused(Refusal::CommittedAboveDurable { committed: number(401), durable: number(400) }),
             "a restored database is noticed"
         );
+
+        // The floor is where the first claim set it.
+        assert_eq!(left_by_claim(&row(0, AtLeastOnce, 250, 0), AtLeastOnce, number(77)), number(77), "the first claim");
+        assert_eq!(left_by_claim(&row(3, AtLeastOnce, 300, 400), AtLeastOnce, number(400)), number(300));
+        assert_eq!(left_by_claim(&row(3, AtLeastOnce, 300, 400), ExactlyOnce, number(400)), number(400), "from here on it is a checkpoint");
 
         // Another deployment with the same name.
         let mut theirs = row(3, ExactlyOnce, 300, 300);

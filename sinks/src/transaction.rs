@@ -125,23 +125,16 @@ impl Transactional {
                     };
                     match start {
                         Ok(start) => {
-                            let claim = Claim { epoch: Epoch(row.claim.epoch.0 + 1), id: self.new_claim_id() };
+                            let claimed = start::claimed(row, &start, self.new_claim_id(), wanted.delivery, &request.owner);
                             let result = Ok(Claimed {
-                                claim,
+                                claim: claimed.claim,
                                 next: start.next,
                                 durable: start.durable,
                                 last: row.last.filter(|last| last.offset < start.next.get()),
                                 because: start.because,
                                 batch: row.batch,
                             });
-                            taken.push(CheckpointRow {
-                                claim,
-                                next_offset: start.next,
-                                durable: start.durable,
-                                delivery: wanted.delivery,
-                                owner: request.owner.clone(),
-                                ..row.clone()
-                            });
+                            taken.push(claimed);
                             answers.push(ClaimAnswer { partition: wanted.partition.clone(), result });
                         }
                         Err(refused) => answers.push(ClaimAnswer { partition: wanted.partition.clone(), result: Err(refused) }),
@@ -286,7 +279,10 @@ impl Writer for SessionWriter {
 /// Everything of a batch but its COMMIT.
 async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, ApplyError> {
     session.begin().await.map_err(ApplyError::Failed)?;
-    let partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+    let mut partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+    if planted!(LocksOutOfOrder) {
+        partitions.reverse();
+    }
     let rows = session.lock(&batch.pipeline, &partitions, LockWait::Wait).await.map_err(ApplyError::Failed)?;
     let row_of = |partition: &Partition| rows.iter().find(|row| row.partition == *partition);
     let standings: Vec<(Partition, Standing)> =

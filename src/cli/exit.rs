@@ -1,4 +1,4 @@
-use std::process::ExitCode;
+use std::io::Write;
 
 /// How a command ends; scripts and service managers rely on these numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -15,13 +15,12 @@ pub enum Exit {
     Settings,
 }
 
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        Self::from(exit.code())
-    }
-}
-
 impl Exit {
+    /// Ends the process. What it printed is out.
+    pub fn end(self) -> ! {
+        at_once(self.code())
+    }
+
     #[must_use]
     pub const fn code(self) -> u8 {
         match self {
@@ -31,5 +30,17 @@ impl Exit {
             Self::Unreachable => 75,
             Self::Settings => 78,
         }
+    }
+}
+
+/// Ends the process here and now, whatever its other threads do.
+///
+/// The C library's own exit takes OpenSSL and the heap away under the feet of a Kafka client that still runs: a crash, or a wait without end.
+pub fn at_once(code: u8) -> ! {
+    let _ = std::io::stdout().flush();
+    #[allow(unsafe_code, reason = "the standard library has no exit that leaves the rest of the process alone")]
+    // SAFETY: it takes a number, touches nothing of ours, and does not come back.
+    unsafe {
+        libc::_exit(i32::from(code))
     }
 }

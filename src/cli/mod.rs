@@ -17,6 +17,7 @@ mod migrate;
 mod output;
 mod plan;
 mod run;
+mod signals;
 mod skip;
 mod status;
 
@@ -59,6 +60,11 @@ enum Command {
 impl CommandLine {
     /// Runs the command; whatever went wrong is printed already.
     pub async fn execute(self) -> Exit {
+        if !matches!(self.command, Command::Run(_))
+            && let Err(error) = signals::end_at_the_first()
+        {
+            output::warning(&format!("signals are not listened to: {error}"));
+        }
         let ended = match self.command {
             Command::Run(arguments) => run::run(arguments).await,
             Command::Check(arguments) => check::check(&arguments),

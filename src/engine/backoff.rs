@@ -34,6 +34,11 @@ impl Backoff {
         *self = Self::default();
     }
 
+    /// Whatever is waited for is tried at once.
+    pub fn hurry(&mut self) {
+        self.retry_at = self.retry_at.map(|_| Instant::now());
+    }
+
     #[must_use]
     pub fn retry_at(&self) -> Option<Instant> {
         self.retry_at

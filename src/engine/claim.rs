@@ -10,6 +10,7 @@ use oncesink_sinks::{
 use tokio::time::Instant;
 
 use super::{
+    altered::altered,
     halt::{Halt, Met},
     lane::{Lane, State},
     ledger::Ledger,
@@ -29,16 +30,15 @@ pub(super) struct ClaimDone {
     asked: Vec<(Partition, Sequence)>,
     plans: Vec<(Arc<str>, Result<TopicPlan, Fault>)>,
     answers: Result<Vec<ClaimAnswer>, Fault>,
-    /// The group's callback, if it is still waiting.
-    reply: Option<Reply<Vec<Start>>>,
 }
 
 impl Engine {
     /// New lanes. Nothing of them is read until they are claimed and their start is known.
     pub fn assigned(&mut self, found: Vec<Found>, topics: Vec<TopicFound>, reply: Reply<Vec<Start>>) {
         self.report.joined = true;
-        // A member without a partition stands by: the group has answered it, and there is nothing to claim.
-        if found.is_empty() {
+        // A member without a partition stands by: the group has answered it, and there is nothing to claim. One that is about to leave
+        // gives them back unread.
+        if found.is_empty() || self.phase != Phase::Running {
             reply.send(Vec::new());
             return;
         }
@@ -50,6 +50,7 @@ impl Engine {
             let writer = self.least_loaded_writer();
             if let Some(before) = self.lanes.remove(&found.partition) {
                 before.ends("replaced");
+                self.reset_gauges(&before);
             }
             self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer));
         }
@@ -152,6 +153,9 @@ impl Engine {
                 bind.push(topic.clone());
             }
         }
+        if let (Some(reply), Some((_, first))) = (reply, asked.first()) {
+            self.assigning.insert(*first, reply);
+        }
         let mut known: Vec<(Arc<str>, Delivery)> =
             self.topics.iter().filter(|(topic, _)| !bind.contains(topic)).map(|(topic, plan)| (topic.clone(), plan.delivery)).collect();
         let wanted: Vec<Wanted> = found.into_iter().map(|found| wanted(found, topics)).collect();
@@ -176,12 +180,13 @@ impl Engine {
             let delivery_of = |topic: &Arc<str>| known.iter().find(|(known, _)| known == topic).map(|(_, delivery)| *delivery);
             request.wanted.retain_mut(|wanted| delivery_of(&wanted.partition.topic).map(|delivery| wanted.delivery = delivery).is_some());
             let answers = if request.wanted.is_empty() { Ok(Vec::new()) } else { checkpoint.claim(&request).await };
-            let _ = done.send(Done::Claim(ClaimDone { asked, plans, answers, reply }));
+            let _ = done.send(Done::Claim(ClaimDone { asked, plans, answers }));
         });
     }
 
     pub fn claim_done(&mut self, done: ClaimDone) {
-        let ClaimDone { asked, plans, answers, reply } = done;
+        let ClaimDone { asked, plans, answers } = done;
+        let reply = asked.first().and_then(|(_, sequence)| self.assigning.remove(sequence));
         let mut starts = Vec::new();
         for (topic, plan) in plans {
             match plan {
@@ -218,7 +223,7 @@ impl Engine {
             }
         }
         let waited = reply.is_some_and(|reply| reply.send(starts.clone()));
-        if !waited && !starts.is_empty() {
+        if !waited && !starts.is_empty() && self.phase == Phase::Running {
             self.source.start(starts);
         }
     }
@@ -235,6 +240,8 @@ impl Engine {
         match answer.result {
             Ok(claimed) => {
                 let (ends, committed) = (found.ends, found.committed.clone());
+                let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
+                let claimed = above_retention(claimed, delivery, ends);
                 self.now_ours(&partition, &claimed, &committed);
                 let lane = self.lanes.get_mut(&partition)?;
                 match ends {
@@ -256,11 +263,23 @@ impl Engine {
                 None
             }
             Err(NotClaimed::Refused(refusal)) => {
-                let next = lane.ledger.applied();
-                self.halt(&partition, Halt::refusal(&refusal, next));
+                let mut halt = Halt::refusal(&refusal, lane.ledger.applied());
+                if refusal.is_about_the_database() {
+                    halt.mend = Some(self.give_up_commits(&partition));
+                }
+                self.halt(&partition, halt);
                 None
             }
         }
+    }
+
+    /// What a person does who wants this database all the same.
+    fn give_up_commits(&self, partition: &Partition) -> String {
+        let (brokers, group, topic) = (&self.settings.brokers, self.source.identity().group, &partition.topic);
+        format!(
+            "put the right database back. Or, to fill this one from the topic again, with every worker stopped: \
+             kafka-consumer-groups --bootstrap-server {brokers} --group {group} --topic {topic} --delete-offsets"
+        )
     }
 
     /// The row is ours. What Kafka would have delivered again by its own offsets is stopped here.
@@ -272,19 +291,24 @@ impl Engine {
         metrics::claims(&self.settings.pipeline, 1);
         let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
         let Some(lane) = self.lanes.get_mut(partition) else { return };
+        if let Some(text) = altered(claimed, committed) {
+            tracing::warn!(pipeline = %self.settings.pipeline, %partition, "{text}");
+        }
         let committed = match committed {
             Committed::At { next, .. } => Some(*next),
-            Committed::Nothing | Committed::Unknown => None,
+            // Somebody deleted what was committed: committed again, or nobody sees the lag until the next record.
+            Committed::Nothing if claimed.because == StartReason::Checkpoint && claimed.durable > NextOffset::ZERO => None,
+            Committed::Nothing | Committed::Unknown => Some(claimed.next),
         };
         if let (Some(committed), StartReason::Checkpoint) = (committed, claimed.because) {
             self.report.totals.redelivered += u64::try_from(claimed.next.get() - committed.get()).unwrap_or(0);
         }
         lane.delivery = delivery;
         lane.claim = claimed.claim;
-        lane.ledger = Ledger::new(claimed.next, committed.or(Some(claimed.next)));
+        lane.ledger = Ledger::new(claimed.next, committed);
         lane.backoff.succeed();
         lane.touch();
-        if committed.is_some_and(|committed| committed != claimed.next) {
+        if lane.ledger.committable().is_some() {
             self.commit_soon();
         }
     }
@@ -373,6 +397,14 @@ fn siblings(topics: &[TopicFound]) -> Vec<(Partition, NextOffset)> {
         starts.into_iter().filter_map(move |(index, start)| Some((Partition { topic: name.clone(), index: i32::try_from(index).ok()? }, start)))
     };
     topics.iter().flat_map(of_topic).collect()
+}
+
+/// A floor may lie below the log though everything that is missing was written: then reading begins where the log does.
+fn above_retention(claimed: Claimed, delivery: Delivery, ends: Option<Ends>) -> Claimed {
+    match (delivery, ends) {
+        (Delivery::AtLeastOnce, Some(ends)) if claimed.next < ends.low && ends.low <= claimed.durable => Claimed { next: ends.low, ..claimed },
+        _ => claimed,
+    }
 }
 
 /// Whether `next` lies outside the log. `above` too: an adopted offset may lie past the last stable one, there only the broker judges.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use oncesink_sinks::model::Partition;
+use oncesink_sinks::{model::Partition, planted};
 use tokio::time::Instant;
 
 use super::{
@@ -10,6 +10,9 @@ use super::{
     run::{Engine, Phase},
 };
 use crate::source::{Commit, Reply};
+
+/// How long a failed batch waits at most for its next attempt, once a drain has begun.
+const RETRY_AT_END: Duration = Duration::from_secs(1);
 
 /// Partitions that are about to be given away; the group waits for the reply.
 pub(super) struct Drain {
@@ -47,6 +50,7 @@ impl Engine {
             self.forget_buffered(partition);
             if let Some(lane) = self.lanes.remove(partition) {
                 lane.ends("lost");
+                self.reset_gauges(&lane);
             }
         }
         tracing::warn!(pipeline = %self.settings.pipeline, partitions = partitions.len(), "partitions lost: the group gave them away without asking");
@@ -65,7 +69,7 @@ impl Engine {
             }
             let drain = self.drains.swap_remove(index);
             let commits = drain.partitions.iter().filter_map(|partition| self.last_commit_of(partition)).collect();
-            for partition in &drain.partitions {
+            for partition in drain.partitions.iter().filter(|_| !planted!(RevokedLaneStays)) {
                 self.forget_buffered(partition);
                 self.remove_lane(partition);
             }
@@ -84,7 +88,9 @@ impl Engine {
     fn remove_lane(&mut self, partition: &Partition) {
         let Some(lane) = self.lanes.remove(partition) else { return };
         lane.ends("given back");
-        if self.phase != Phase::Running {
+        if self.phase == Phase::Running {
+            self.reset_gauges(&lane);
+        } else {
             self.report.partitions.insert(partition.clone(), lane.report());
         }
     }
@@ -92,6 +98,9 @@ impl Engine {
     /// A partition that is assigned again while its revocation still drains: the group stopped waiting for that answer,
     /// and giving it now would take the new lane away, which nobody would ever read again.
     pub fn forget_drains_of(&mut self, partition: &Partition) {
+        if planted!(OldDrainTakesNewLane) {
+            return;
+        }
         for drain in &mut self.drains {
             drain.partitions.retain(|drained| drained != partition);
         }
@@ -103,7 +112,7 @@ impl Engine {
     }
 
     fn is_drained(&self, partition: &Partition) -> bool {
-        self.lanes.get(partition).is_none_or(|lane| lane.ledger.is_settled() || self.writers[lane.writer].is_failing())
+        self.lanes.get(partition).is_none_or(|lane| lane.ledger.is_settled() || self.writers[lane.writer].is_failing() || planted!(DrainCommitsWhatWasTaken))
     }
 
     /// Closes the intake; everything that was taken is finished within `shutdown_timeout`.
@@ -114,6 +123,15 @@ impl Engine {
         let in_flight = self.writers.iter().filter(|slot| !slot.is_idle()).count();
         tracing::info!(pipeline = %self.settings.pipeline, "intake closed, finishing {in_flight} batches, at most {}s", self.settings.shutdown_timeout.as_secs());
         self.phase = Phase::Stopping { until: Instant::now() + self.settings.shutdown_timeout };
+        // The source waits in the group's callback for them, and hears nothing else meanwhile.
+        for reply in std::mem::take(&mut self.assigning).into_values() {
+            reply.send(Vec::new());
+        }
+        // There is no time to lose: what waits for another attempt is tried now, and again soon.
+        self.settings.retry.max_delay = self.settings.retry.max_delay.min(RETRY_AT_END);
+        for slot in &mut self.writers {
+            slot.backoff.hurry();
+        }
         let all: Vec<Partition> = self.lanes.keys().cloned().collect();
         self.close_batches_of(&all);
         self.publish();
@@ -131,10 +149,5 @@ impl Engine {
         }
         self.settings.drain_timeout = Duration::ZERO;
         self.close_source();
-    }
-
-    fn close_source(&mut self) {
-        self.phase = Phase::Closing;
-        self.source.close();
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use oncesink_sinks::model::{NextOffset, Partition};
+use oncesink_sinks::{
+    model::{NextOffset, Partition},
+    planted,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -38,11 +41,19 @@ impl Engine {
                 self.take_records(&records);
                 // Decoded rows are counted by the batch that holds them.
                 self.writers.iter_mut().flat_map(|slot| slot.open.values_mut()).for_each(OpenBatch::count_room);
-                self.buffer.release(cost);
+                if !(planted!(StaleRecordsKeepTheirRoom) && self.is_stale(&records)) {
+                    self.buffer.release(cost);
+                }
                 self.spend(count);
             }
             Input::Passed { partition, sequence, next } => self.pass(&partition, sequence, next),
+            Input::Recreated { partition, sequence } => self.recreated(&partition, sequence),
         }
+    }
+
+    /// Fetched under an earlier start.
+    fn is_stale(&self, records: &Records) -> bool {
+        self.lanes.get(&records.partition).is_none_or(|lane| lane.sequence != records.sequence)
     }
 
     /// Cannot fail: a record that does not decode stops its lane at its place.
@@ -51,7 +62,7 @@ impl Engine {
         for record in records.iter() {
             let Some(lane) = self.lanes.get_mut(partition) else { return };
             // Fetched under an earlier start, or behind a record at which the lane stands still.
-            if lane.sequence != records.sequence || !lane.is_running() {
+            if (lane.sequence != records.sequence && !planted!(StaleSequenceTaken)) || !lane.is_running() {
                 return;
             }
             lane.touch();
@@ -99,6 +110,16 @@ impl Engine {
         self.writers[lane.writer].open.entry(delivery).or_insert_with(|| OpenBatch::new(delivery, &self.buffer)).pass(partition, from, next);
     }
 
+    /// What is taken is of the old topic and is applied first. Then a person decides, as where a claim finds it out.
+    fn recreated(&mut self, partition: &Partition, sequence: Sequence) {
+        let Some(lane) = self.lanes.get(partition) else { return };
+        if lane.sequence == sequence && lane.is_running() {
+            let detail = "the topic was deleted and made again while it was read";
+            let halt = Halt::new("topic-recreated", detail, lane.ledger.taken().get());
+            self.halt(partition, halt);
+        }
+    }
+
     /// Closes what has waited long enough and has a free writer; a busy writer's batch goes on filling.
     pub fn close_due_batches(&mut self) {
         let now = Instant::now();
@@ -143,5 +164,5 @@ fn placement(record: &RecordRef<'_>, next: NextOffset, expected: &mut Option<onc
             return Placement::Recreated;
         }
     }
-    if record.offset < next.get() { Placement::Behind } else { Placement::Next }
+    if record.offset < next.get() && !planted!(RecordBelowCheckpointTaken) { Placement::Behind } else { Placement::Next }
 }

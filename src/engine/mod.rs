@@ -9,7 +9,7 @@
 //! | `run` | the loop: what may happen, in order of urgency |
 //! | `lane`, `ledger` | one partition: its state; what is taken, applied, committed |
 //! | `open_batch`, `intake` | records into the batch that is being filled |
-//! | `claim` | a partition from assigned to running |
+//! | `claim`, `altered` | a partition from assigned to running; what others did to the group's offsets |
 //! | `writer` | a batch from closed to handed over |
 //! | `settle` | what its outcome means: applied, fenced, lost reply, split, poison |
 //! | `drain` | revoked, lost, shutdown |
@@ -30,6 +30,7 @@ use crate::{
     source::{Channels, Source},
 };
 
+mod altered;
 mod backoff;
 mod claim;
 mod drain;

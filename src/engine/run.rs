@@ -12,6 +12,7 @@ use oncesink_sinks::{
     checkpoint::{Checkpoint, Held, StoredHalt},
     fault::Fault,
     model::{BatchId, Delivery, NextOffset, Partition},
+    planted,
     start::commit_metadata,
 };
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
@@ -34,10 +35,13 @@ use super::{
 };
 use crate::{
     route::{Router, TopicPlan},
-    source::{Buffer, Change, Channels, Commit, Sequence, Source, Start},
+    source::{Buffer, Change, Channels, Commit, Reply, Sequence, Source, Start},
     telemetry::metrics,
 };
 
+/// How long the source has to leave the group, when everything else is done. It is a courtesy: the checkpoint is the truth, and a client
+/// that cannot reach its broker may take for ever. With the default `shutdown_timeout` the end still comes within Kubernetes' 30 s.
+const CLOSE_LIMIT: Duration = Duration::from_secs(4);
 /// How often offsets are committed to Kafka, and snapshots published.
 const COMMIT_EVERY: Duration = Duration::from_millis(250);
 const REPORT_EVERY: Duration = Duration::from_millis(500);
@@ -55,6 +59,8 @@ pub(super) struct Engine {
     pub outdated: BTreeSet<Arc<str>>,
     pub writers: Vec<Slot>,
     pub drains: Vec<Drain>,
+    /// The group's callbacks that wait for a claim, by the first number that the claim gave.
+    pub assigning: BTreeMap<Sequence, Reply<Vec<Start>>>,
     pub phase: Phase,
     pub report: Report,
     pub rate: Option<Instant>,
@@ -78,8 +84,10 @@ pub(super) enum Phase {
     Stopping {
         until: Instant,
     },
-    /// The source is leaving the group.
-    Closing,
+    /// The source is leaving the group. It is waited for until then.
+    Closing {
+        until: Instant,
+    },
 }
 
 /// What tasks come back with.
@@ -110,6 +118,7 @@ impl Engine {
             topics: BTreeMap::new(),
             outdated: BTreeSet::new(),
             drains: Vec::new(),
+            assigning: BTreeMap::new(),
             phase: Phase::Running,
             report: Report::default(),
             rate: None,
@@ -136,7 +145,7 @@ impl Engine {
                 change = channels.changes.recv() => match change {
                     Some(change) => self.change(change),
                     None => {
-                        if self.phase != Phase::Closing {
+                        if !matches!(self.phase, Phase::Closing { .. }) {
                             self.fail("the thread that reads Kafka has ended by itself: this is a bug in oncesink; nothing is lost, start it again");
                         }
                         break;
@@ -149,6 +158,10 @@ impl Engine {
             self.close_due_batches();
             self.hand_over();
             self.finish_drains();
+            if matches!(self.phase, Phase::Closing { until } if until <= Instant::now()) {
+                tracing::warn!(pipeline = %self.settings.pipeline, "the kafka client does not leave the group, it is left behind");
+                break;
+            }
         }
         self.publish();
         self.ended.report = self.report;
@@ -194,8 +207,8 @@ impl Engine {
     /// The next moment at which something is to be done without an event.
     fn next_due(&self) -> Instant {
         let stopping = match self.phase {
-            Phase::Stopping { until } => Some(until),
-            Phase::Running | Phase::Closing => None,
+            Phase::Stopping { until } | Phase::Closing { until } => Some(until),
+            Phase::Running => None,
         };
         let resting = self.lanes.values().filter_map(|lane| match lane.state() {
             State::Resting { until } => Some(*until),
@@ -253,12 +266,18 @@ impl Engine {
     /// have been refused, and there is no later one.
     pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
-        Some(self.commit_at(partition, lane.ledger.applied()))
+        let next = if planted!(DrainCommitsWhatWasTaken) { lane.ledger.taken() } else { lane.ledger.applied() };
+        Some(self.commit_at(partition, next))
     }
 
     fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
         let delivery = self.lanes.get(partition).map_or(Delivery::ExactlyOnce, |lane| lane.delivery);
         Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), delivery) }
+    }
+
+    pub fn close_source(&mut self) {
+        self.phase = Phase::Closing { until: Instant::now() + CLOSE_LIMIT };
+        self.source.close();
     }
 
     pub fn next_sequence(&mut self) -> Sequence {
@@ -296,7 +315,12 @@ impl Engine {
             let mut halt = halt.clone();
             match &lane.halted {
                 Some(before) if before.is_same(&halt) => halt.since = before.since,
-                _ => lane.log = super::halt::HaltLog::default(),
+                before => {
+                    if let Some(before) = before {
+                        metrics::halted(&pipeline, &lane.partition, &before.reason, false);
+                    }
+                    lane.log = super::halt::HaltLog::default();
+                }
             }
             metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
             lane.log.note(&self.settings, &lane.partition, &halt);
@@ -378,6 +402,15 @@ impl Engine {
         self.report.stopping = self.phase != Phase::Running;
         self.gauge();
         self.publish.send_replace(self.report.clone());
+    }
+
+    /// What this process says of a partition must not outlive its lane: another process tells from here on.
+    pub fn reset_gauges(&self, lane: &Lane) {
+        let pipeline = &self.settings.pipeline;
+        if let Some(halt) = &lane.halted {
+            metrics::halted(pipeline, &lane.partition, &halt.reason, false);
+        }
+        metrics::lag(pipeline, &lane.partition, 0, 0.0);
     }
 
     fn gauge(&self) {

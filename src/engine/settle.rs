@@ -129,6 +129,7 @@ impl Engine {
             match standing {
                 Standing::Mine => continue,
                 Standing::Applied if is_ours => self.advance(&span),
+                Standing::Taken if is_ours && planted!(FencedIsApplied) => self.advance(&span),
                 Standing::Taken if is_ours => self.taken_away(&partition),
                 // Lost while the batch was in flight: nothing is left to restart, but a zombie's attempt must be seen.
                 Standing::Taken if !self.lanes.contains_key(&partition) => self.count_fenced(&partition),
@@ -194,6 +195,10 @@ impl Engine {
             self.put_back(slot, pending);
             return;
         }
+        if planted!(UnknownIsApplied) {
+            self.applied(slot, &pending.batch, &Applied::default());
+            return;
+        }
         self.ask_outcome(slot, pending, None);
     }
 
@@ -222,9 +227,7 @@ impl Engine {
         };
         self.writers[slot].backoff.succeed();
         self.report.failing = None;
-        let applied = |outcome: &SpanOutcome| outcome.same_batch || outcome.standing == Standing::Applied;
-        let untouched = |outcome: &SpanOutcome| !outcome.same_batch && outcome.standing == Standing::Mine;
-        if outcomes.iter().any(applied) && outcomes.iter().any(untouched) {
+        if SpanOutcome::are_torn(&outcomes) {
             for outcome in &outcomes {
                 let detail = "one transaction took effect in one partition and not in another";
                 let next = pending.batch.spans.iter().find(|span| span.partition == outcome.partition).map_or(0, |span| span.from.get());
@@ -232,23 +235,14 @@ impl Engine {
             }
             return;
         }
-        if outcomes.iter().any(applied) {
+        if outcomes.iter().any(SpanOutcome::took_effect) {
             let mut durable = pending.batch.clone();
-            durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && applied(outcome)));
+            durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && outcome.took_effect()));
             // How many of its rows were stale went with the reply; they count as applied.
             self.count(&durable, &Applied::default());
             self.report.totals.batches += 1;
         }
-        let standings = outcomes
-            .into_iter()
-            .map(|outcome| {
-                if outcome.same_batch && outcome.standing == Standing::Mine {
-                    (outcome.partition, Standing::Applied)
-                } else {
-                    (outcome.partition, outcome.standing)
-                }
-            })
-            .collect();
+        let standings = outcomes.iter().map(|outcome| (outcome.partition.clone(), outcome.settled())).collect();
         self.fenced(slot, pending_without_given_away(&mut pending, self), standings);
         self.finish_halts();
     }
@@ -270,8 +264,14 @@ impl Engine {
                 }
             }
             FaultClass::Changed => self.table_changed(slot, pending, &fault),
+            FaultClass::Poison if planted!(PoisonHaltsWholeBatch) => {
+                for span in &pending.batch.spans {
+                    self.stop_at_write(&span.partition, Halt::refused_record(&fault, span.from.get()));
+                }
+            }
+            FaultClass::Poison if planted!(PoisonSkipsWholeBatch) => self.poison(slot, pending, &fault),
             FaultClass::Poison => self.split(slot, pending, &fault),
-            FaultClass::Halt if pending.batch.spans.len() > 1 => self.split(slot, pending, &fault),
+            FaultClass::Halt if pending.batch.spans.len() > 1 || planted!(WorldsFaultIsSkipped) => self.split(slot, pending, &fault),
             FaultClass::Halt => {
                 for span in &pending.batch.spans {
                     self.stop_at_write(&span.partition, Halt::fault(&fault, span.from, Met::AtWrite));
@@ -331,7 +331,9 @@ impl Engine {
         let fresh = self.new_batch_id();
         match batch.split(fresh) {
             Split::Parts(earlier, later) => {
-                self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
+                if !planted!(SplitLosesLaterHalf) {
+                    self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
+                }
                 self.writers[slot].queue.push_front(Pending { batch: earlier, room });
                 None
             }
@@ -347,7 +349,7 @@ impl Engine {
             return;
         };
         let skips = self.topics.get(&span.partition.topic).is_some_and(|plan| plan.routes.iter().all(|route| route.on_bad_record == OnBadRecord::Skip));
-        if fault.class != FaultClass::Poison || !skips {
+        if (fault.class != FaultClass::Poison && !planted!(WorldsFaultIsSkipped)) || !skips {
             self.stop_at_write(&span.partition, Halt::refused_record(fault, mark.offset));
             return;
         }

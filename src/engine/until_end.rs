@@ -5,12 +5,14 @@ use std::time::Duration;
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
     fault::Fault,
-    model::{Delivery, NextOffset, Partition},
+    fence::{self, Standing},
+    model::{NextOffset, Partition},
+    planted,
 };
 use tokio::time::Instant;
 
 use super::{
-    halt::Halt,
+    halt::{Halt, Met},
     lane::State,
     run::{Done, Engine, Phase},
 };
@@ -27,6 +29,10 @@ impl Engine {
     /// Reads the rows, without a lock, and describes the tables again. One question at a time.
     pub fn read_rows(&mut self, now: Instant) {
         let awaits_end = self.settings.until_end.is_some();
+        if planted!(NoIdleCheck) {
+            self.rows_due = now + self.settings.idle_check;
+            return;
+        }
         self.rows_due = now + if awaits_end { ASK_FOR_END_EVERY } else { self.settings.idle_check };
         if self.phase != Phase::Running || self.rows_asked.is_some() || (awaits_end && !(self.report.joined && self.is_at_end_here())) {
             return;
@@ -68,16 +74,27 @@ impl Engine {
 
     pub fn rows_read(&mut self, read: RowsRead) {
         self.rows_asked = None;
-        // A server that cannot be asked tells nothing about the rows.
-        let Ok(rows) = read.rows else { return };
         let idle: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.is_idle_since(read.asked)).map(|(partition, _)| partition.clone()).collect();
+        let rows = match read.rows {
+            Ok(rows) => rows,
+            // The rows are gone together with their table: another database is in the place of this one.
+            Err(fault) if fault.reason == "missing-bookkeeping" => {
+                for partition in idle {
+                    let Some(next) = self.lanes.get(&partition).map(|lane| lane.ledger.applied()) else { continue };
+                    self.stop_at_write(&partition, Halt::fault(&fault, next, Met::AtClaim));
+                }
+                return;
+            }
+            // A server that cannot be asked tells nothing about the rows.
+            Err(_) => return,
+        };
         for partition in idle {
             self.compare(&partition, rows.iter().find(|row| row.partition == partition));
         }
         if let Some(ends) = &self.settings.until_end {
             let reached = |(partition, end): (&Partition, &NextOffset)| {
                 let row = rows.iter().find(|row| row.partition == *partition);
-                self.lanes.get(partition).is_some_and(|lane| lane.halted.is_some()) || row.is_some_and(|row| row.halt.is_some() || reached(row) >= *end)
+                self.lanes.get(partition).is_some_and(|lane| lane.halted.is_some()) || row.is_some_and(|row| row.halt.is_some() || row.reached() >= *end)
             };
             if self.phase == Phase::Running && ends.iter().all(reached) {
                 self.begin_shutdown();
@@ -88,22 +105,22 @@ impl Engine {
     /// An idle lane's row must be as this worker left it, or a restored database would go unnoticed until the next record.
     fn compare(&mut self, partition: &Partition, row: Option<&CheckpointRow>) {
         let Some(lane) = self.lanes.get(partition) else { return };
-        let expected = lane.ledger.applied();
-        let Some(row) = row else {
-            let detail = "the checkpoint row of a running partition is gone: somebody deleted it, or the database was restored to before it";
-            self.stop_at_write(partition, Halt::new("checkpoint-gone", detail, expected.get()));
-            return;
-        };
-        if row.claim.epoch > lane.claim.epoch || (row.claim.epoch == lane.claim.epoch && row.claim.id != lane.claim.id) {
-            self.taken_away(partition);
-        } else if row.claim.epoch < lane.claim.epoch || reached(row) < expected {
-            self.rewound(partition, reached(row), expected);
-        } else if lane.delivery == Delivery::ExactlyOnce && row.next_offset != expected {
+        match fence::still(lane.held(), lane.delivery, row) {
+            Standing::Gone => {
+                let detail = "the checkpoint row of a running partition is gone: somebody deleted it, or the database was restored to before it";
+                let halt = Halt::new("checkpoint-gone", detail, lane.ledger.applied().get());
+                self.stop_at_write(partition, halt);
+            }
+            Standing::Taken => self.taken_away(partition),
+            Standing::Rewound { row, expected } => self.rewound(partition, row, expected),
             // Somebody moved the checkpoint on purpose: followed.
-            self.restart(partition, None);
-        } else if row.halt.is_some() && lane.halted.is_none() {
-            // A halt from before this process began, which nothing here meets any more.
-            self.note_halts(vec![(partition.clone(), Some(lane.held()), None)]);
+            Standing::Contradicts { .. } => self.restart(partition, None),
+            Standing::Mine | Standing::Applied => {
+                if row.is_some_and(|row| row.halt.is_some()) && lane.halted.is_none() {
+                    // A halt from before this process began, which nothing here meets any more.
+                    self.note_halts(vec![(partition.clone(), Some(lane.held()), None)]);
+                }
+            }
         }
     }
 
@@ -113,12 +130,5 @@ impl Engine {
         self.lanes.iter().all(|(partition, lane)| {
             lane.halted.is_some() || ends.get(partition).is_none_or(|end| matches!(lane.state(), State::Running) && lane.ledger.applied() >= *end)
         })
-    }
-}
-
-fn reached(row: &CheckpointRow) -> NextOffset {
-    match row.delivery {
-        Delivery::ExactlyOnce => row.next_offset,
-        Delivery::AtLeastOnce => row.next_offset.max(row.durable),
     }
 }

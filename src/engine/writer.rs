@@ -59,7 +59,7 @@ impl Slot {
     }
 
     fn may_begin(&self) -> bool {
-        self.writer.is_some() && self.asking.is_none() && self.backoff.retry_at().is_none()
+        self.writer.is_some() && (self.asking.is_none() || planted!(AskingStopsNothing)) && self.backoff.retry_at().is_none()
     }
 
     /// When it has something to do by itself.

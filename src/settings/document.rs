@@ -33,7 +33,7 @@ pub(super) struct Document {
     /// Slows the pipeline down, to spare the database.
     pub rate_limit: Option<RateLimit>,
     /// Memory for records that are read but not yet written, over all partitions. Reading pauses when it is full and goes on at a quarter of it. Belongs to the process: equal in all its files.
-    #[schemars(extend("format" = "size", "default" = "64MiB"))]
+    #[schemars(extend("format" = "size", "default" = "32MiB"))]
     pub max_buffer: Option<String>,
     /// How long a stop may take to finish what is in flight. Keep it below what the process is given (30 s in Kubernetes). Belongs to the process: equal in all its files.
     #[schemars(extend("format" = "duration", "default" = "25s"))]
@@ -62,7 +62,7 @@ pub(super) struct Kafka {
     /// Where a partition starts that has neither a checkpoint nor a committed offset: `earliest`, `latest`, a time such as `2026-01-31T00:00:00Z`, or `error` to start nowhere.
     #[schemars(extend("format" = "start", "default" = "earliest"))]
     pub start: Option<String>,
-    /// A name of this process that survives its restarts (static membership): a quick restart then moves no partitions.
+    /// A name of this process that survives its restarts (static membership): a quick restart then moves no partitions. Each process needs its own: of two with one name the older ends with 1.
     pub instance_id: Option<String>,
     /// Settings of librdkafka under its own names, such as `security.protocol: SASL_SSL`. Those that oncesink depends on are refused.
     pub properties: Option<BTreeMap<String, String>>,

@@ -102,6 +102,8 @@ pub enum Input {
     Records(Records),
     /// Everything below `next` was read; what is not delivered (control records, aborted ones) never will be.
     Passed { partition: Partition, sequence: Sequence, next: NextOffset },
+    /// The topic was deleted and made again: everything before this was of the old one, and nothing follows before another start.
+    Recreated { partition: Partition, sequence: Sequence },
 }
 
 /// Commands to a source. None of them blocks; what they cause comes back as a [`Change`].

@@ -3,10 +3,11 @@
 use serde_json::json;
 
 use crate::{
+    checker::{applied, assert_orders, create_order_tables, order_routes},
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    topic::Topic,
+    topic::{Orders, Topic},
     wait::{seconds, wait_until},
     worker::Worker,
 };
@@ -84,6 +85,64 @@ fn renamed(label: &str, kind: Kind) {
     job.database.execute("ALTER TABLE items RENAME COLUMN item_number TO id");
     job.wait_for("SELECT name FROM items WHERE id = 2", "n2");
     assert_eq!(job.worker.stop(), Some(0), "{}", job.worker.log());
+}
+
+/// Columns that records fill come, get another name and go in the middle of a backlog: each record is applied once all the same.
+fn under_load(label: &str, kind: Kind) {
+    let topic = Topic::create(label, 4);
+    let database = Database::create(kind, label);
+    create_order_tables(&database);
+    let mut orders = Orders::seeded(141, 500);
+    let mut more = |count: usize| {
+        let extra = |order: Outgoing| {
+            let text = String::from_utf8(order.value.expect("a value")).expect("text");
+            Outgoing::json(order.key.expect("a key"), text.replacen('{', r#"{"extra":7,"#, 1))
+        };
+        topic.send(&orders.take(count).into_iter().map(extra).collect::<Vec<_>>());
+    };
+    more(4_000);
+    // Held back, so that there is a backlog to change the tables in.
+    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name)).also("batch: { rows: 100 }\nrate_limit: { records_per_second: 2000 }");
+    let mut worker = Worker::start(&file);
+    wait_until(seconds(60), "the first records are applied", || applied(&database) > 0);
+    let mut sent = 4_000;
+    for change in ["ADD COLUMN extra bigint", "RENAME COLUMN extra TO other", "RENAME COLUMN other TO extra", "DROP COLUMN extra"] {
+        more(4_000);
+        sent += 4_000;
+        for table in ["order_log", "orders"] {
+            let before = applied(&database);
+            assert!(before < sent, "there is something to apply when {change} comes");
+            database.execute(&format!("ALTER TABLE {table} {change}"));
+        }
+        // The look at the catalogue, twice a minute, is what brings a new column into use.
+        if change == "ADD COLUMN extra bigint" || change == "RENAME COLUMN other TO extra" {
+            wait_until(seconds(120), "the new column is filled", || {
+                more(200);
+                sent += 200;
+                crate::wait::pause(seconds(1));
+                worker.assert_runs();
+                database.number("SELECT count(*) FROM order_log WHERE extra = 7") > 0
+            });
+        }
+    }
+    let records = topic.read();
+    let expected = i64::try_from(records.len()).expect("a count");
+    wait_until(seconds(120), "every record is applied", || {
+        worker.assert_runs();
+        applied(&database) >= expected
+    });
+    assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+    assert_orders(&database, &records);
+}
+
+#[test]
+fn columns_change_under_load_on_postgres() {
+    under_load("altered_postgres", Kind::Postgres);
+}
+
+#[test]
+fn columns_change_under_load_on_sqlite() {
+    under_load("altered_sqlite", Kind::Sqlite);
 }
 
 #[test]

@@ -15,12 +15,12 @@ struct Source {
     code: String,
 }
 
-fn root() -> &'static Path {
+pub fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
 /// Every file below these directories, build output and version control aside.
-fn files(directories: &[&str]) -> Vec<PathBuf> {
+pub fn files(directories: &[&str]) -> Vec<PathBuf> {
     let mut open: Vec<PathBuf> = directories.iter().map(|directory| root().join(directory)).collect();
     let mut found = Vec::new();
     while let Some(directory) = open.pop() {
@@ -50,7 +50,7 @@ fn sources(directories: &[&str]) -> Vec<Source> {
     files(directories).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs")).map(read).collect()
 }
 
-fn relative(path: &Path) -> String {
+pub fn relative(path: &Path) -> String {
     path.strip_prefix(root()).unwrap_or(path).display().to_string()
 }
 

@@ -44,6 +44,14 @@ impl Database {
         Self::Postgres { url: format!("{server}/{name}") }
     }
 
+    /// Dropped and made again, empty, under the same name. Whoever is connected is cut off.
+    pub fn recreate(&self) {
+        let (server, name) = (self.url().rsplit_once('/').expect("a URL with a database").0.to_owned(), self.name());
+        let superuser = Self::Postgres { url: format!("{server}/postgres") };
+        superuser.execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
+        superuser.execute(&format!("CREATE DATABASE {name}"));
+    }
+
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Postgres { .. } => Kind::Postgres,

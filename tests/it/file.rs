@@ -29,8 +29,8 @@ impl PipelineFile {
         let name = unique(label).replace('_', "-");
         let path = fresh_directory(label).join("pipeline.yaml");
         let properties = [("session.timeout.ms", "6000"), ("heartbeat.interval.ms", "1000")].map(|(name, value)| (name.to_owned(), value.to_owned())).into();
-        Self { name, path, kafka: vec![format!("brokers: [\"{brokers}\"]")], properties, database: format!("\"{database}\""), rest: routes.to_owned() }
-            .written()
+        let brokers = brokers.split(',').map(|broker| format!("\"{broker}\"")).collect::<Vec<_>>().join(", ");
+        Self { name, path, kafka: vec![format!("brokers: [{brokers}]")], properties, database: format!("\"{database}\""), rest: routes.to_owned() }.written()
     }
 
     /// A key below `kafka:`.

@@ -10,14 +10,14 @@ use std::{
 
 use rdkafka::{
     ClientConfig, ClientContext, Message, Offset, TopicPartitionList,
-    consumer::{BaseConsumer, Consumer},
+    consumer::{BaseConsumer, CommitMode, Consumer},
     error::KafkaError,
     message::{DeliveryResult, Header, OwnedHeaders},
     producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext},
     types::RDKafkaErrorCode,
 };
 
-use crate::wait::seconds;
+use crate::wait::{seconds, wait_for};
 
 /// A record as it stands in the topic.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,6 +134,14 @@ impl Producer {
 
 /// Everything that a `read_committed` reader sees of a topic now, in (partition, offset) order.
 pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
+    let mut records = Vec::new();
+    for_each_committed(brokers, topic, |record| records.push(record));
+    records.sort_by_key(|record| (record.partition, record.offset));
+    records
+}
+
+/// The same, one by one, for topics that would fill the memory. In order within a partition.
+pub fn for_each_committed(brokers: &str, topic: &str, mut take: impl FnMut(Record)) {
     let consumer: BaseConsumer = ClientConfig::new()
         .set("bootstrap.servers", brokers)
         .set("group.id", "outside-checker")
@@ -150,11 +158,10 @@ pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
         assignment.add_partition_offset(topic, *partition, Offset::Beginning).expect("an assignment");
     }
     consumer.assign(&assignment).expect("an assignment");
-    let mut records = Vec::new();
     let mut open = partitions.len();
     while open > 0 {
         match consumer.poll(seconds(30)).expect("the topic is readable") {
-            Ok(message) => records.push(Record {
+            Ok(message) => take(Record {
                 partition: message.partition(),
                 offset: message.offset(),
                 key: message.key().map(<[u8]>::to_vec),
@@ -164,8 +171,6 @@ pub fn read_committed(brokers: &str, topic: &str) -> Vec<Record> {
             Err(error) => panic!("the topic cannot be read: {error}"),
         }
     }
-    records.sort_by_key(|record| (record.partition, record.offset));
-    records
 }
 
 /// How far a group is behind the log, summed over the topic; `None` where it has committed nothing.
@@ -186,6 +191,27 @@ pub fn group_lag(brokers: &str, group: &str, topic: &str, partitions: i32) -> Op
         }
     }
     Some(lag)
+}
+
+/// What a group has committed, by partition.
+pub fn committed(brokers: &str, group: &str, topic: &str, partitions: i32) -> Vec<(i32, Option<i64>)> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().expect("a consumer");
+    let mut wanted = TopicPartitionList::new();
+    for partition in 0..partitions {
+        wanted.add_partition(topic, partition);
+    }
+    // The first question for a coordinator makes the topic of the offsets, and nobody leads it at once.
+    let committed = wait_for(seconds(60), "the coordinator answers", || consumer.committed_offsets(wanted.clone(), seconds(10)).ok());
+    let offset = |offset| if let Offset::Offset(next) = offset { Some(next) } else { None };
+    committed.elements().iter().map(|element| (element.partition(), offset(element.offset()))).collect()
+}
+
+/// Commits as an admin does: as no member of the group.
+pub fn try_commit(brokers: &str, group: &str, topic: &str, partition: i32, next: i64) -> Result<(), KafkaError> {
+    let consumer: BaseConsumer = ClientConfig::new().set("bootstrap.servers", brokers).set("group.id", group).create().expect("a consumer");
+    let mut offsets = TopicPartitionList::new();
+    offsets.add_partition_offset(topic, partition, Offset::Offset(next)).expect("an offset");
+    consumer.commit(&offsets, CommitMode::Sync)
 }
 
 /// The oracle itself is judged.

@@ -1,4 +1,4 @@
-//! The promise: two workers, one is killed again and again while it works, and every record has taken effect once.
+//! The promise: some workers, one of them is killed again and again while it works, and every record has taken effect once.
 
 use std::{
     sync::{
@@ -16,6 +16,7 @@ use crate::{
     random::Random,
     tier::count,
     topic::{Orders, Topic},
+    trail,
     wait::{pause, seconds, wait_until},
     worker::Worker,
 };
@@ -31,13 +32,17 @@ pub struct Stream {
 impl Stream {
     /// Some thousand records a second, acknowledged; the same ones for the same seed.
     pub fn start(topic: &Topic, seed: u64) -> Self {
+        Self::of(topic, Orders::seeded(seed, 5_000), 200)
+    }
+
+    /// So many of these orders twenty times a second.
+    pub fn of(topic: &Topic, mut orders: Orders, count: usize) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let (stopping, topic) = (stop.clone(), topic.clone());
         let thread = thread::spawn(move || {
             let producer = topic.producer();
-            let mut orders = Orders::seeded(seed, 5_000);
             while !stopping.load(Ordering::Relaxed) {
-                for order in orders.take(200) {
+                for order in orders.take(count) {
                     producer.send(&order);
                 }
                 pause(Duration::from_millis(50));
@@ -59,33 +64,39 @@ impl Drop for Stream {
     }
 }
 
-/// How the two workers are members of the group.
-#[derive(Clone, Copy)]
+/// How the workers are members of the group.
+#[derive(Clone, Copy, Debug)]
 enum Members {
-    /// The broker finds a dead one by its session.
-    Dynamic,
-    /// It comes back under its own name and has its partitions at once: more kills in less time.
+    /// The broker finds a dead one by its session; the others keep what does not move.
+    Cooperative,
+    /// The same, but everything is taken away from everybody at each rebalance.
+    Eager,
+    /// One comes back under its own name and has its partitions at once: more kills in less time.
     Static,
 }
 
-fn main_job(kind: Kind, label: &str, kills: u32, members: Members) {
+fn main_job(kind: Kind, label: &str, count: u32, kills: u32, members: Members) {
     let topic = Topic::create(label, PARTITIONS);
     let database = Database::create(kind, label);
     create_order_tables(&database);
+    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
+    let file = if matches!(members, Members::Eager) { file.property("partition.assignment.strategy", "range") } else { file };
+    if kind == Kind::Postgres {
+        trail::lay(&database, &file);
+    }
     // Before the first worker has made its group there is something to do.
     topic.send(&Orders::seeded(1, 5_000).take(20_000));
     let stream = Stream::start(&topic, 2);
 
-    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
     let start = |index: usize| match members {
-        Members::Dynamic => Worker::start(&file),
+        Members::Cooperative | Members::Eager => Worker::start(&file),
         Members::Static => Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]),
     };
-    let mut workers = [start(0), start(1)];
+    let mut workers: Vec<Worker> = (0..usize::try_from(count).expect("small")).map(start).collect();
     let mut random = Random::seeded(3);
     let mut at_kill = 0;
     for number in 1..=kills {
-        let victim = usize::from(random.below(2) == 1);
+        let victim = usize::try_from(random.below(u64::from(count))).expect("small");
         kill_at_work(&mut workers, victim, number);
         at_kill = applied(&database);
         workers[victim] = start(victim);
@@ -101,19 +112,22 @@ fn main_job(kind: Kind, label: &str, kills: u32, members: Members) {
     }
     assert_orders(&database, &records);
     assert_eq!(topic.lag(&file.group()), Some(0), "the group's lag");
+    if kind == Kind::Postgres {
+        trail::assert_orderly(&database, &records);
+    }
+    println!("{label}: {count} workers, {kills} kills, {expected} records");
 }
 
 /// Kills a worker that is seen applying, at a moment when it holds records that are not applied yet.
-fn kill_at_work(workers: &mut [Worker; 2], victim: usize, number: u32) {
+fn kill_at_work(workers: &mut [Worker], victim: usize, number: u32) {
     let mut before = None;
     wait_until(seconds(90), &format!("worker {victim} works before kill {number}"), || {
         for worker in workers.iter_mut() {
             worker.assert_runs();
         }
         let applied = workers[victim].applied();
-        let holds = workers[victim].metric("oncesink_buffer_bytes", &[]).is_some_and(|bytes| bytes > 0.0);
         let moved = before.is_some_and(|before| applied > before);
-        if moved && holds {
+        if moved && workers[victim].held() > 0 {
             workers[victim].kill();
             return true;
         }
@@ -122,27 +136,39 @@ fn kill_at_work(workers: &mut [Worker; 2], victim: usize, number: u32) {
     });
 }
 
-#[test]
-fn main_job_on_postgres() {
-    main_job(Kind::Postgres, "main_job_postgres", count(10, 30), Members::Dynamic);
+/// Two workers, and three as well in the long tier.
+fn main_jobs(kind: Kind, label: &str, members: Members) {
+    for workers in 2..=count(2, 3) {
+        main_job(kind, label, workers, count(10, 30), members);
+    }
 }
 
 #[test]
-fn main_job_on_sqlite() {
-    main_job(Kind::Sqlite, "main_job_sqlite", count(10, 30), Members::Dynamic);
+fn main_job_on_postgres() {
+    main_jobs(Kind::Postgres, "main_job_postgres", Members::Cooperative);
+}
+
+#[test]
+fn main_job_with_eager_members_on_postgres() {
+    main_jobs(Kind::Postgres, "main_job_eager", Members::Eager);
 }
 
 #[test]
 fn main_job_with_static_members_on_postgres() {
-    main_job(Kind::Postgres, "main_job_static", count(10, 30), Members::Static);
+    main_jobs(Kind::Postgres, "main_job_static", Members::Static);
+}
+
+#[test]
+fn main_job_on_sqlite() {
+    main_jobs(Kind::Sqlite, "main_job_sqlite", Members::Cooperative);
 }
 
 #[test]
 fn smoke_one_kill_on_postgres() {
-    main_job(Kind::Postgres, "smoke_postgres", 1, Members::Static);
+    main_job(Kind::Postgres, "smoke_postgres", 2, 1, Members::Static);
 }
 
 #[test]
 fn smoke_one_kill_on_sqlite() {
-    main_job(Kind::Sqlite, "smoke_sqlite", 1, Members::Static);
+    main_job(Kind::Sqlite, "smoke_sqlite", 2, 1, Members::Static);
 }

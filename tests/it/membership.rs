@@ -1,6 +1,6 @@
 //! Workers come, go and freeze. Nothing is lost, nothing takes effect twice.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::{
     checker::{applied, assert_orders, create_order_tables, order_routes},
@@ -9,32 +9,38 @@ use crate::{
     main_job::Stream,
     proxy::Proxy,
     topic::{Orders, Topic},
+    trail,
     wait::{pause, seconds, wait_until},
     worker::Worker,
 };
 
-struct Job {
-    topic: Topic,
-    database: Database,
-    file: PipelineFile,
+/// A pipeline with a trail below it, and records to begin with.
+pub struct Job {
+    pub topic: Topic,
+    pub database: Database,
+    pub file: PipelineFile,
 }
 
 impl Job {
-    fn new(label: &str) -> Self {
+    pub fn new(label: &str) -> Self {
         let topic = Topic::create(label, 4);
         let database = Database::create(Kind::Postgres, label);
         create_order_tables(&database);
         topic.send(&Orders::seeded(11, 1_000).take(5_000));
         let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
+        trail::lay(&database, &file);
         Self { topic, database, file }
     }
 
+    /// Waits until everything is applied, and judges tables and trail. Tells how many records the topic holds.
     #[track_caller]
-    fn assert_exact(&self) {
+    pub fn assert_exact(&self) -> usize {
         let records = self.topic.read();
         let expected = i64::try_from(records.len()).expect("a count");
         wait_until(seconds(120), "every record is applied", || applied(&self.database) >= expected);
         assert_orders(&self.database, &records);
+        trail::assert_orderly(&self.database, &records);
+        records.len()
     }
 }
 
@@ -43,7 +49,7 @@ fn fenced(worker: &Worker) -> f64 {
     worker.metric("oncesink_fenced_total", &[]).unwrap_or(0.0)
 }
 
-fn works(worker: &Worker) -> bool {
+pub fn works(worker: &Worker) -> bool {
     worker.applied() > 0.0
 }
 
@@ -65,48 +71,78 @@ fn a_worker_joins_and_leaves() {
     assert_eq!(job.topic.lag(&job.file.group()), Some(0));
 }
 
-/// The hardest zombie: its batch is on its way while its partitions go to another worker, and arrives after that.
-#[test]
-fn a_worker_frozen_past_its_session_is_fenced() {
-    let job = Job::new("frozen");
-    let (server, name) = job.database.server_and_name();
+/// Where the database stands when a worker is frozen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum FrozenAt {
+    /// Its whole batch is still on its way: it arrives after the partitions have gone to another worker, and meets the fence.
+    BetweenTransactions,
+    /// It holds the checkpoint rows: the server ends the transaction, or nobody could take the partitions over.
+    InsideTransaction,
+}
+
+impl FrozenAt {
+    /// What the server says of the worker's sessions then: none of them works, since the wire is held.
+    fn is_reached(self, database: &Database, proxy: &Proxy) -> bool {
+        let sessions = |states: &str| {
+            let name = database.name();
+            let ports = proxy.ports();
+            database.number(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND client_port IN ({ports}) AND state IN ({states})"))
+        };
+        let (working, waiting) = (sessions("'active'"), sessions("'idle in transaction', 'idle in transaction (aborted)'"));
+        working == 0 && (waiting > 0) == (self == Self::InsideTransaction)
+    }
+}
+
+/// The bound below which the product takes no `max.poll.interval.ms`, and a little.
+const POLL_INTERVAL: &str = "30000";
+const FROZEN: Duration = seconds(32);
+
+/// Frozen with a batch in its hands, beyond its session (6 s) and `max.poll.interval.ms`, while another worker takes over.
+fn frozen(label: &str, at: FrozenAt, strategy: &str) {
+    let job = Job::new(label);
+    let (server, _) = job.database.server_and_name();
     let proxy = Proxy::to(&server);
     let url = job.database.url().replacen(&server, proxy.address(), 1);
-    // A transaction begins every second or so: the wire can be held between two of them.
-    let by_proxy =
-        PipelineFile::with("frozen_by_proxy", &job.topic.brokers, &url, &order_routes(&job.topic.name)).named(&job.file.name).also("batch: { linger: 1s }");
+    let member = |file: PipelineFile| file.property("max.poll.interval.ms", POLL_INTERVAL).property("partition.assignment.strategy", strategy);
+    let file = member(job.file.clone());
+    // A transaction every second or so leaves room to hold the wire between two of them; many small ones are met inside.
+    let linger = if at == FrozenAt::BetweenTransactions { "1s" } else { "5ms" };
+    let by_proxy = PipelineFile::with(label, &job.topic.brokers, &url, &order_routes(&job.topic.name)).also(&format!("batch: {{ linger: {linger} }}"));
+    let by_proxy = member(by_proxy).named(&file.name);
     let stream = Stream::start(&job.topic, 13);
     let mut frozen = Worker::start(&by_proxy);
-    let mut other = Worker::start(&job.file);
-    wait_until(seconds(60), "both workers work", || works(&frozen) && works(&other));
-    // Not inside a transaction, which the server would end: the whole batch is to come late, and to meet the fence.
-    wait_until(seconds(60), "the wire is held between two transactions", || {
+    let mut other = Worker::start(&file);
+    let owners = "SELECT count(DISTINCT owner) FROM oncesink.oncesink_checkpoint";
+    wait_until(seconds(60), "both workers work", || works(&frozen) && works(&other) && job.database.number(owners) == 2);
+    wait_until(seconds(60), "the wire is held where it is to be, with a batch in the worker's hands", || {
         proxy.hold();
         pause(Duration::from_millis(100));
-        let busy = format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND state <> 'idle' AND client_port IN ({})", proxy.ports());
-        let is_between = job.database.number(&busy) == 0;
-        if !is_between {
+        let is_there = at.is_reached(&job.database, &proxy) && frozen.held() > 0;
+        if !is_there {
             proxy.release();
+            pause(Duration::from_millis(20));
         }
-        is_between
+        is_there
     });
-    wait_until(seconds(60), "the worker has a batch on its way", || proxy.something_waits());
-    let holds = frozen.metric("oncesink_buffer_bytes", &[]).is_some_and(|bytes| bytes > 0.0);
-    assert!(holds, "a freeze counts only if there is something in its hands");
+    wait_until(seconds(60), "the worker has something on its way", || proxy.something_waits());
     frozen.freeze();
-    let owned = "SELECT count(DISTINCT owner) FROM oncesink.oncesink_checkpoint";
-    wait_until(seconds(60), "the other worker has taken all partitions over", || job.database.number(owned) == 1);
+    let (since, at_freeze) = (Instant::now(), trail::end(&job.database));
+
+    wait_until(seconds(60), "the other worker has taken all partitions over", || job.database.number(owners) == 1);
     let before = other.applied();
     wait_until(seconds(60), "the other worker goes on", || other.applied() > before + 1_000.0);
+    pause(FROZEN.saturating_sub(since.elapsed()));
     proxy.release();
     frozen.thaw();
-    wait_until(seconds(30), "the thawed worker's attempt is seen fenced", || {
+    if at == FrozenAt::BetweenTransactions {
+        wait_until(seconds(30), "the thawed worker's attempt is seen fenced", || {
+            frozen.assert_runs();
+            fenced(&frozen) > 0.0
+        });
+    }
+    wait_until(seconds(60), "the thawed worker has partitions again and moves them", || {
         frozen.assert_runs();
-        fenced(&frozen) > 0.0
-    });
-    wait_until(seconds(60), "the thawed worker works again", || {
-        frozen.assert_runs();
-        job.database.number(owned) == 2
+        trail::steps(&job.database, &frozen, at_freeze, i64::MAX).moves > 0
     });
     stream.finish();
     job.assert_exact();
@@ -114,21 +150,18 @@ fn a_worker_frozen_past_its_session_is_fenced() {
         assert_eq!(worker.stop(), Some(0), "{}", worker.log());
     }
     job.assert_exact();
+    let (before, after) = (trail::steps(&job.database, &frozen, 0, at_freeze), trail::steps(&job.database, &frozen, at_freeze, i64::MAX));
+    assert!(before.moves > 0, "it had written before it was frozen: {before:?}");
+    assert!(after.claims > 0, "it has claimed anew: {after:?}");
+    assert_eq!(after.under_earlier_claims, 0, "nothing is written under the claims that it was frozen with: {after:?}");
 }
 
 #[test]
-fn many_workers_come_and_go() {
-    let job = Job::new("come_and_go");
-    let stream = Stream::start(&job.topic, 14);
-    let mut stays = Worker::start(&job.file);
-    wait_until(seconds(60), "the first worker works", || works(&stays));
-    for round in 0..4 {
-        let mut guest = Worker::start(&job.file);
-        wait_until(seconds(60), &format!("guest {round} works"), || works(&guest));
-        assert_eq!(guest.stop(), Some(0), "guest {round}:\n{}", guest.log());
-        pause(seconds(1));
-    }
-    stream.finish();
-    job.assert_exact();
-    assert_eq!(stays.stop(), Some(0), "{}", stays.log());
+fn a_worker_frozen_past_its_session_is_fenced() {
+    frozen("frozen", FrozenAt::BetweenTransactions, "cooperative-sticky");
+}
+
+#[test]
+fn a_worker_frozen_inside_its_transaction_gives_its_partitions_up() {
+    frozen("frozen_inside", FrozenAt::InsideTransaction, "range");
 }

@@ -1,10 +1,10 @@
-//! A wire to the database that a test can hold still: what a worker says waits in it, as in a network that stalls.
+//! A wire to a server that a test can hold still: what a worker says waits in it, as in a network that stalls.
 
 use std::{
     io::{Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, Ordering},
     },
     thread,
@@ -21,6 +21,7 @@ pub struct Proxy {
 
 #[derive(Debug, Default)]
 struct Wire {
+    server: OnceLock<String>,
     is_held: AtomicBool,
     something_waits: AtomicBool,
     /// By which the server knows its clients.
@@ -30,14 +31,21 @@ struct Wire {
 impl Proxy {
     /// Whoever connects here is connected to `server`.
     pub fn to(server: &str) -> Self {
+        let proxy = Self::listen();
+        proxy.lead_to(server);
+        proxy
+    }
+
+    /// For a server that must know this address before it has one itself; until then nobody gets through.
+    pub fn listen() -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
         let wire = Arc::new(Wire::default());
-        let (shared, server) = (wire.clone(), server.to_owned());
+        let shared = wire.clone();
         // Ends with the tests' process; each connection ends with either of its sides.
         thread::spawn(move || {
             for client in listener.incoming().flatten() {
-                let server = TcpStream::connect(&server).expect("the server listens");
+                let Some(server) = shared.server.get().and_then(|server| TcpStream::connect(server).ok()) else { continue };
                 shared.ports.lock().expect("nobody panics with it").push(server.local_addr().expect("an address").port());
                 let (from_client, to_server) = (client.try_clone().expect("a socket"), server.try_clone().expect("a socket"));
                 let holding = shared.clone();
@@ -46,6 +54,10 @@ impl Proxy {
             }
         });
         Self { address, wire }
+    }
+
+    pub fn lead_to(&self, server: &str) {
+        self.wire.server.set(server.to_owned()).expect("it leads nowhere yet");
     }
 
     pub fn address(&self) -> &str {

@@ -25,22 +25,40 @@ pub struct Server {
 
 impl Server {
     pub fn kafka() -> Self {
-        Self::serve("kafka")
+        Self::serve("kafka", &[&text(certificates())])
     }
 
     pub fn postgres() -> Self {
-        Self::serve("postgres")
+        Self::postgres_with(&[])
     }
 
-    fn serve(kind: &str) -> Self {
+    /// With lines of its own in `postgresql.conf`.
+    pub fn postgres_with(settings: &[&str]) -> Self {
+        Self::serve("postgres", &[&[text(certificates()).as_str()], settings].concat())
+    }
+
+    /// A file system of that size at `path`, which is gone with this value. Only root can have one.
+    pub fn small_disk(size: &str) -> Self {
+        Self::serve("small-disk", &[size])
+    }
+
+    /// Three brokers. Their listener `wire` sends clients to these addresses, the other one to themselves.
+    pub fn kafka_cluster(advertised: &[&str; 3]) -> Self {
+        let directory = fresh_directory("kafka-cluster");
+        let mut script = Command::new(scripts().join("kafka"));
+        script.arg("cluster").arg(&directory).args(advertised);
+        Self::run(script, directory)
+    }
+
+    fn serve(kind: &str, arguments: &[&str]) -> Self {
         let directory = fresh_directory(kind);
-        let mut script = Command::new(scripts().join(kind))
-            .arg("serve")
-            .args([&directory, &certificates().to_path_buf()])
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .expect("the server's script starts");
+        let mut script = Command::new(scripts().join(kind));
+        script.arg("serve").arg(&directory).args(arguments);
+        Self::run(script, directory)
+    }
+
+    fn run(mut script: Command, directory: PathBuf) -> Self {
+        let mut script = script.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("the server's script starts");
         let commands = script.stdin.take().expect("its input is a pipe");
         let answers = BufReader::new(script.stdout.take().expect("its output is a pipe"));
         let mut server = Self { commands, answers, ready: BTreeMap::new(), script, directory };
@@ -58,9 +76,45 @@ impl Server {
         assert_eq!(self.ask("stop"), "stopped");
     }
 
+    /// PostgreSQL's immediate shutdown: a crash of the server, after which it recovers from its log.
+    pub fn crash(&mut self) {
+        assert_eq!(self.ask("immediate"), "stopped");
+    }
+
+    /// Stops PostgreSQL for as long as it takes to copy all its data.
+    pub fn copy(&mut self, name: &str) {
+        self.stop();
+        assert_eq!(self.ask(&format!("copy {name}")), "copied");
+        self.start();
+    }
+
+    /// Puts a copy in the place of PostgreSQL's data. What was written since then is gone.
+    pub fn restore(&mut self, name: &str) {
+        self.crash();
+        assert_eq!(self.ask(&format!("restore {name}")), "restored");
+        self.start();
+    }
+
+    /// Its process stands still, as a machine that hangs. It goes on when it is stopped.
+    pub fn freeze(&self) {
+        let status = Command::new("sh").args(["-c", &format!("kill -STOP {}", self.get("pid"))]).status().expect("a shell");
+        assert!(status.success(), "the server does not run");
+    }
+
     /// The same data on the same ports again.
     pub fn start(&mut self) {
         writeln!(self.commands, "start").expect("the server's script reads");
+        self.read_ready();
+    }
+
+    /// `kill -9` of one broker of a cluster, by its number.
+    pub fn kill_node(&mut self, node: i32) {
+        assert_eq!(self.ask(&format!("kill {node}")), "stopped");
+    }
+
+    /// The killed broker comes back with its data.
+    pub fn start_node(&mut self, node: i32) {
+        writeln!(self.commands, "start {node}").expect("the server's script reads");
         self.read_ready();
     }
 
@@ -88,6 +142,12 @@ impl Drop for Server {
         let _ = self.script.kill();
         let _ = self.script.wait();
     }
+}
+
+/// One of Kafka's own tools, by the name of its script; what it printed.
+pub fn kafka_tool(name: &str, brokers: &str, arguments: &[&str]) -> String {
+    let tool = Command::new(scripts().join("kafka")).args(["tool", name, "--bootstrap-server", brokers]).args(arguments).output().expect("the script starts");
+    format!("{}{}", String::from_utf8_lossy(&tool.stdout), String::from_utf8_lossy(&tool.stderr))
 }
 
 /// The broker that most tests share; its plaintext address.
@@ -131,6 +191,10 @@ pub fn fresh_directory(label: &str) -> PathBuf {
 pub fn unique(label: &str) -> String {
     static NUMBER: AtomicU32 = AtomicU32::new(0);
     format!("{label}_{}_{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+fn text(path: &Path) -> String {
+    path.to_str().expect("a path of text").to_owned()
 }
 
 fn scripts() -> PathBuf {

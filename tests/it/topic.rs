@@ -1,7 +1,7 @@
 //! A topic for one test: made under a name of its own, filled, and read back as the oracle.
 
 use rdkafka::{
-    ClientConfig,
+    ClientConfig, Offset, TopicPartitionList,
     admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
     client::DefaultClientContext,
 };
@@ -53,6 +53,18 @@ impl Topic {
         *self = Self::create_named(&self.brokers, &self.name, self.partitions);
     }
 
+    /// What retention does: everything below these offsets is deleted.
+    pub fn delete_before(&self, next: &[(i32, i64)]) {
+        let mut offsets = TopicPartitionList::new();
+        for (partition, next) in next {
+            offsets.add_partition_offset(&self.name, *partition, Offset::Offset(*next)).expect("an offset");
+        }
+        let deleted = block_on(admin(&self.brokers).delete_records(&offsets, &AdminOptions::new())).expect("the broker answers");
+        let low: Vec<(i32, Offset)> = deleted.elements().iter().map(|element| (element.partition(), element.offset())).collect();
+        let wanted: Vec<(i32, Offset)> = next.iter().map(|(partition, next)| (*partition, Offset::Offset(*next))).collect();
+        assert_eq!(low, wanted, "the log begins there now");
+    }
+
     /// More partitions for the same topic.
     pub fn grow(&mut self, partitions: i32) {
         let new = NewPartitions::new(&self.name, usize::try_from(partitions).expect("positive"));
@@ -91,6 +103,19 @@ impl Topic {
         kafka::read_committed(&self.brokers, &self.name)
     }
 
+    /// A group without members is forgotten, with what it has committed.
+    pub fn delete_group(&self, group: &str) {
+        let results = block_on(admin(&self.brokers).delete_groups(&[group], &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.expect("the group is deleted");
+        }
+    }
+
+    /// Everything that can be read of it, one by one.
+    pub fn for_each(&self, take: impl FnMut(Record)) {
+        kafka::for_each_committed(&self.brokers, &self.name, take);
+    }
+
     pub fn lag(&self, group: &str) -> Option<i64> {
         kafka::group_lag(&self.brokers, group, &self.name, self.partitions)
     }
@@ -102,23 +127,45 @@ pub struct Orders {
     random: Random,
     keys: u64,
     sent: u64,
+    /// Versions are multiples of a thousand and this, where no version may come twice.
+    distinct: Option<u64>,
 }
 
 impl Orders {
     pub const fn seeded(seed: u64, keys: u64) -> Self {
-        Self { random: Random::seeded(seed), keys, sent: 0 }
+        Self { random: Random::seeded(seed), keys, sent: 0, distinct: None }
+    }
+
+    /// No version comes twice, neither here nor in other orders with another number below a thousand.
+    pub const fn with_distinct_versions(self, number: u64) -> Self {
+        Self { distinct: Some(number), ..self }
     }
 
     pub fn next(&mut self) -> Outgoing {
         self.sent += 1;
         let id = self.random.below(self.keys);
         let late = self.random.below(10) == 0;
-        let version = if late { self.sent / 2 } else { self.sent };
+        let version = match (late, self.distinct) {
+            (false, None) => self.sent,
+            (true, None) => self.sent / 2,
+            (false, Some(number)) => 4_000 * self.sent + number,
+            // Halfway back, between two that were given out.
+            (true, Some(number)) => 1_000 * (2 * self.sent + 1) + number,
+        };
         Outgoing::json(id.to_string(), format!(r#"{{"id":{id},"version":{version},"note":"n{}"}}"#, self.random.next() % 1_000_000))
     }
 
     pub fn take(&mut self, count: usize) -> Vec<Outgoing> {
         (0..count).map(|_| self.next()).collect()
+    }
+
+    /// Orders whose note begins with a name, by which they are known in the table.
+    pub fn take_noted(&mut self, count: usize, name: &str) -> Vec<Outgoing> {
+        let noted = |order: Outgoing| {
+            let value = String::from_utf8(order.value.unwrap_or_default()).expect("text");
+            Outgoing { value: Some(value.replacen(r#""note":""#, &format!(r#""note":"{name} "#), 1).into_bytes()), ..order }
+        };
+        self.take(count).into_iter().map(noted).collect()
     }
 }
 

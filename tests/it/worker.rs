@@ -10,6 +10,8 @@ use std::{
     time::Duration,
 };
 
+use serde_json::Value;
+
 use crate::{
     file::PipelineFile,
     servers::fresh_directory,
@@ -95,8 +97,20 @@ impl Worker {
         Self { child, directory, listen }
     }
 
+    /// Another command than `run`, in the background.
+    pub fn command(arguments: &[&str]) -> Self {
+        let directory = fresh_directory("command");
+        let child = spawn(&directory, arguments, &[]);
+        Self { child, directory, listen: free_address() }
+    }
+
     pub fn log(&self) -> String {
         format!("{}{}", read(&self.directory, "stdout"), read(&self.directory, "stderr"))
+    }
+
+    /// Of its process.
+    pub fn id(&self) -> u32 {
+        self.child.id()
     }
 
     pub fn kill(&mut self) {
@@ -116,6 +130,24 @@ impl Worker {
 
     pub fn terminate(&self) {
         self.signal("TERM");
+    }
+
+    pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// Its own handling of this signal is in place.
+    pub fn catches(&self, number: u32) -> bool {
+        let mask = self.process_fact("SigCgt").and_then(|mask| u64::from_str_radix(&mask, 16).ok());
+        mask.is_some_and(|mask| mask >> (number - 1) & 1 == 1)
+    }
+
+    /// The processes that it has started.
+    pub fn children(&self) -> Vec<u32> {
+        // Each thread has its own.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.child.id())).into_iter().flatten().flatten();
+        let children = threads.map(|thread| fs::read_to_string(thread.path().join("children")).unwrap_or_default());
+        children.flat_map(|children| children.split_whitespace().filter_map(|child| child.parse().ok()).collect::<Vec<_>>()).collect()
     }
 
     /// SIGTERM, then its exit code.
@@ -176,6 +208,28 @@ impl Worker {
         (!values.is_empty()).then(|| values.iter().sum())
     }
 
+    /// `/status` of its one pipeline.
+    pub fn status(&self) -> Option<Value> {
+        let (_, body) = self.page("/status")?;
+        serde_json::from_str::<Value>(&body).ok()?.get_mut("pipelines")?.get_mut(0).map(Value::take)
+    }
+
+    /// The states of its partitions, as `/status` says them.
+    pub fn states(&self) -> Vec<String> {
+        let status = self.status().unwrap_or_default();
+        let partitions = status["partitions"].as_array().cloned().unwrap_or_default();
+        partitions.iter().map(|partition| partition["state"].as_str().unwrap_or_default().to_owned()).collect()
+    }
+
+    /// The bytes that it has read and not applied, at this moment.
+    pub fn held(&self) -> u64 {
+        self.status().and_then(|status| status["buffer_bytes"].as_u64()).unwrap_or(0)
+    }
+
+    pub fn applied_by(&self, route: &str) -> f64 {
+        self.metric("oncesink_records_total", &[r#"outcome="applied""#, &format!(r#"route="{route}""#)]).unwrap_or(0.0)
+    }
+
     pub fn applied(&self) -> f64 {
         self.metric("oncesink_records_total", &[r#"outcome="applied""#]).unwrap_or(0.0)
     }
@@ -199,9 +253,14 @@ impl Worker {
 
 impl Drop for Worker {
     fn drop(&mut self) {
+        // How it stood when the test failed.
+        let status = std::thread::panicking().then(|| self.page("/status")).flatten();
         let _ = self.child.kill();
         let _ = self.child.wait();
         if std::thread::panicking() {
+            if let Some((_, status)) = status {
+                eprintln!("--- the worker's status:\n{status}");
+            }
             eprintln!("--- the worker printed ({}):\n{}", self.directory.display(), last_lines(&self.log(), 60));
         }
     }

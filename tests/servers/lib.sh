@@ -46,19 +46,23 @@ stop_pid() {
   rm -f "$1/pid"
 }
 
-# Serves for as long as somebody holds this script's standard input: `start`, `stop` and `kill` come as lines and are
-# answered by one line each; at the end of the input the server is stopped. So a test that is killed leaves none behind.
+server_kill() { stop_pid "$directory" KILL; }
+
+# Serves for as long as somebody holds this script's standard input: `start`, `stop` and `kill` come as lines, for a cluster with
+# the number of a node, and are answered by one line each; at the end of the input the server is stopped. So a test that is killed
+# leaves none behind.
+# What else a server can be told is its own: `server_command WORD…`, answered by one line too.
 serve() {
   trap 'server_stop >&2; exit 130' INT TERM HUP
   server_start >&2 || { printf 'failed see %s\n' "$directory"; exit 1; }
   server_ready
-  local command
-  while read -r command; do
+  local command node
+  while read -r command node; do
     case "$command" in
-      start) if server_start >&2; then server_ready; else printf 'failed see %s\n' "$directory"; fi ;;
-      stop) server_stop >&2; printf 'stopped\n' ;;
-      kill) stop_pid "$directory" KILL >&2; printf 'stopped\n' ;;
-      *) printf 'failed unknown command\n' ;;
+      start) if server_start $node >&2; then server_ready; else printf 'failed see %s\n' "$directory"; fi ;;
+      stop) server_stop $node >&2; printf 'stopped\n' ;;
+      kill) server_kill $node >&2; printf 'stopped\n' ;;
+      *) if declare -F server_command >/dev/null; then server_command $command $node; else printf 'failed unknown command\n'; fi ;;
     esac
   done
   server_stop >&2

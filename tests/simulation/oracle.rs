@@ -189,8 +189,7 @@ fn compare_keyed(table: &str, kind: TopicKind, rows: &BTreeMap<i64, Row>, record
     // Without a journal nobody knows which of the records that were compacted away took effect: any that is newer may have.
     let expected = fold(kind, records.iter().filter(|record| record.must || has_journal));
     let may_be = |found: &Row, than: Option<&Fact>| {
-        !has_journal
-            && records.iter().any(|record| !record.must && row(&record.fact) == *found && than.is_none_or(|than| than.version <= record.fact.version))
+        !has_journal && records.iter().any(|record| !record.must && row(&record.fact) == *found && than.is_none_or(|than| than.version <= record.fact.version))
     };
     let mut differences = Vec::new();
     for (key, fact) in &expected {

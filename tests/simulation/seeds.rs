@@ -168,6 +168,9 @@ async fn settle(sim: &Shared) -> bool {
     if !wait(sim, |world| oracle::behind(world, None)).await || !wait(sim, oracle::held).await {
         return false;
     }
+    if !restored_at_rest(sim).await {
+        return false;
+    }
     sim.lock().leave_halted();
     stop_all(sim).await
 }
@@ -188,6 +191,19 @@ async fn stop_all(sim: &Shared) -> bool {
         }
     }
     true
+}
+
+/// A database that goes back in time while nothing is written is noticed all the same. Whether it came to rest again.
+async fn restored_at_rest(sim: &Shared) -> bool {
+    let is_restored = sim.lock().restore_at_rest();
+    if !is_restored {
+        return true;
+    }
+    sim.locks_freed.notify_waiters();
+    // Where a person must help, every lane has stopped by then.
+    sleep(Duration::from_secs(12)).await;
+    sim.lock().move_offsets_after_a_restore();
+    wait(sim, |world| oracle::behind(world, None)).await
 }
 
 /// Waits until nothing is behind; a violation if that takes too long.

@@ -1,6 +1,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use super::{Delivery, LastRecord, NextOffset, Partition, Rows, Span};
+use crate::planted;
 
 /// The random number of one batch, kept in the checkpoint row: it tells whether a lost COMMIT reply took effect.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -117,7 +118,7 @@ impl Batch {
     pub fn split(mut self, fresh: BatchId) -> Split {
         if self.spans.len() > 1 {
             let mut later = self.clone();
-            later.id = fresh;
+            later.id = if planted!(HalvesShareTheirId) { self.id } else { fresh };
             later.spans = self.spans.split_off(self.spans.len() / 2);
             return Split::Parts(self, later);
         }
@@ -130,8 +131,8 @@ impl Batch {
         }
         let cut = NextOffset::new(offsets[offsets.len() / 2]);
         let mut later = self.clone();
-        later.id = fresh;
-        later.spans[0].from = cut;
+        later.id = if planted!(HalvesShareTheirId) { self.id } else { fresh };
+        later.spans[0].from = if planted!(SplitLosesOneRecord) { NextOffset::after(cut.get()) } else { cut };
         self.spans[0].to = cut;
         self.spans[0].last = self.last_record(&self.spans[0]);
         Split::Parts(self, later)
@@ -155,7 +156,7 @@ impl Batch {
     fn bounds(&self) -> Vec<Option<(i64, i64)>> {
         let partitions = &self.content.partitions;
         let bound = |(index, partition): (usize, &Partition)| {
-            if partitions[index + 1..].contains(partition) {
+            if partitions[index + 1..].contains(partition) && !planted!(ForgottenRowsReturn) {
                 return None;
             }
             self.spans.iter().find(|span| span.partition == *partition).map(|span| (span.from.get(), span.to.get()))

@@ -7,6 +7,7 @@ mod fault;
 mod file;
 mod kind;
 mod options;
+mod same_file;
 mod session;
 mod statement;
 mod value;

@@ -16,6 +16,7 @@ use sqlx::{
 use super::{
     SqliteOptions, checkpoint,
     fault::{During, ends_session, fault, is_busy, is_without_transaction},
+    same_file::FileId,
     statement::{Plan, Statements, chunks},
     value::{SqliteQuery, bind},
 };
@@ -40,6 +41,8 @@ pub(super) enum Hold {
 pub(super) struct SqliteSession {
     connection: SqliteConnection,
     options: Arc<SqliteOptions>,
+    /// The file that was opened, where its path tells.
+    file: Option<FileId>,
     state: State,
     /// When the last transaction ended, if others want the file too.
     shared_since: Option<Instant>,
@@ -58,8 +61,12 @@ impl SqliteSession {
     pub async fn connect(options: Arc<SqliteOptions>) -> Result<Self, Fault> {
         let deadline = Instant::now() + options.lock_timeout;
         loop {
+            let before = FileId::of(&options.path);
             match open(&options).await {
-                Ok(connection) => return Ok(Self { connection, options, state: State::Idle, shared_since: None, shared: false }),
+                Ok(connection) => {
+                    let file = before.or_else(|| FileId::of(&options.path));
+                    return Ok(Self { connection, options, file, state: State::Idle, shared_since: None, shared: false });
+                }
                 // Two processes that switch a fresh file to WAL at once are told `locked`, whatever the timeout.
                 Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
                 Err(error) => return Err(fault(&error, During::Connect)),
@@ -70,6 +77,14 @@ impl SqliteSession {
     pub async fn begin_holding(&mut self, hold: Hold) -> Result<(), Fault> {
         if self.state != State::Idle {
             return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
+        }
+        if self.file.is_some_and(|opened| FileId::of(&self.options.path) != Some(opened)) {
+            self.state = State::Broken;
+            return Err(Fault::new(
+                FaultClass::Retry,
+                "file-replaced",
+                format!("{} is another file than the one that was opened", self.options.path.display()),
+            ));
         }
         let begin = match hold {
             Hold::Nothing => "BEGIN",

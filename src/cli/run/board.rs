@@ -77,13 +77,6 @@ impl Tile {
         self.set(Progress::Ended);
     }
 
-    /// Completes once the engine has closed its intake.
-    pub async fn stopping(&self) {
-        if self.report.clone().wait_for(|report| report.stopping).await.is_err() {
-            std::future::pending::<()>().await;
-        }
-    }
-
     pub fn report(&self) -> Report {
         self.report.borrow().clone()
     }

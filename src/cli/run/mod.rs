@@ -9,7 +9,7 @@ use self::{
     board::{Board, Tile},
     pipeline::{Carried, carry},
 };
-use super::{exit::Exit, files::Overrides, output};
+use super::{exit::Exit, files::Overrides, output, signals};
 use crate::{
     settings::{self, LogLevel},
     telemetry::{
@@ -20,7 +20,6 @@ use crate::{
 
 mod board;
 mod pipeline;
-mod signals;
 mod summary;
 
 #[derive(Debug, Args)]
@@ -54,6 +53,11 @@ enum Format {
 }
 
 pub async fn run(arguments: Run) -> Result<Exit, Exit> {
+    // First of all: until then a signal ends the process by itself.
+    let shutdown = signals::listen().map_err(|error| {
+        output::error(&format!("signals cannot be received: {error}"));
+        Exit::Failed
+    })?;
     let pipelines = arguments.overrides.load(&arguments.files)?;
     let Some(process) = pipelines.first().map(|pipeline| pipeline.process) else { return Err(Exit::Settings) };
     let format = match (arguments.log_format, process.log_format) {
@@ -70,10 +74,6 @@ pub async fn run(arguments: Run) -> Result<Exit, Exit> {
             tracing::warn!(pipeline = %pipeline.name, "{warning}");
         }
     }
-    let shutdown = signals::listen().map_err(|error| {
-        output::error(&format!("signals cannot be received: {error}"));
-        Exit::Failed
-    })?;
     let board = Board { tiles: pipelines.iter().map(|pipeline| Tile::new(pipeline.name.clone())).collect() };
     let listen = arguments.listen.unwrap_or(process.observe.listen);
     serve(&board, listen, arguments.listen.is_some() || process.observe.written).await?;
@@ -138,7 +138,7 @@ fn supervise(board: Board) {
     });
     thread::spawn(|| {
         let _ = std::io::copy(&mut std::io::stdin(), &mut std::io::sink());
-        std::process::exit(i32::from(Exit::Failed.code()));
+        Exit::Failed.end();
     });
 }
 

@@ -14,7 +14,6 @@ use oncesink_sinks::{
 
 use super::{
     board::Tile,
-    signals::Shutdown,
     summary::{summary, verdict},
 };
 use crate::{
@@ -22,8 +21,9 @@ use crate::{
         connect::{self, KAFKA_LIMIT, MendedBy, Obstacle, blocking, database_id, probe},
         exit::Exit,
         files,
+        signals::Shutdown,
     },
-    engine::{self, Ended, EngineSettings, Parts},
+    engine::{self, EngineSettings, Parts},
     route::{Router, Routes},
     settings::{Migrate, Pipeline},
     source::{Buffer, kafka},
@@ -32,9 +32,6 @@ use crate::{
 /// How often a start is tried, and how often it is said that it failed.
 const TRY_EVERY: Duration = Duration::from_secs(2);
 const SAY_EVERY: Duration = Duration::from_secs(60);
-
-/// After `shutdown_timeout` the engine has only to leave the group. The client's calls for that have no limit of their own.
-const CLOSE_LIMIT: Duration = Duration::from_secs(8);
 
 /// How a pipeline ended, and what is said of it.
 #[derive(Debug)]
@@ -50,17 +47,9 @@ pub async fn carry(pipeline: Pipeline, tile: Arc<Tile>, shutdown: Shutdown, unti
     let file = pipeline.file.display().to_string();
     let carried = match start(&pipeline, &tile, shutdown.clone(), until_end).await {
         Ok(parts) => {
-            let timeout = pipeline.process.shutdown_timeout;
-            match watched(engine::run(parts, asked(shutdown.clone())), &tile, shutdown, timeout).await {
-                Some(ended) => {
-                    let (exit, line) = verdict(&name, &file, &ended);
-                    Carried { exit, said: format!("\n{}exit {}: {line}\n", summary(&name, began.elapsed(), &ended), exit.code()) }
-                }
-                None => Carried {
-                    exit: Exit::Failed,
-                    said: format!("{name}: the Kafka client does not close; the process ends without it, and nothing is lost: the checkpoint is the truth\n"),
-                },
-            }
+            let ended = engine::run(parts, asked(shutdown)).await;
+            let (exit, line) = verdict(&name, &file, &ended);
+            Carried { exit, said: format!("\n{}exit {}: {line}\n", summary(&name, began.elapsed(), &ended), exit.code()) }
         }
         Err(NotStarted::Asked) => Carried { exit: Exit::Done, said: format!("{name}: stopped before it had begun\n") },
         Err(NotStarted::Obstacle(obstacle)) => Carried { exit: obstacle.mended_by.exit(), said: format!("error: {name}: {obstacle}\n") },
@@ -71,21 +60,6 @@ pub async fn carry(pipeline: Pipeline, tile: Arc<Tile>, shutdown: Shutdown, unti
 
 async fn asked(mut shutdown: Shutdown) {
     shutdown.asked().await;
-}
-
-/// The engine's end; `None` if it does not come within reason after a stop was asked for, or was begun by the engine itself.
-async fn watched(engine: impl Future<Output = Ended>, tile: &Tile, mut shutdown: Shutdown, timeout: Duration) -> Option<Ended> {
-    let stopping = async {
-        tokio::select! {
-            () = shutdown.asked() => {}
-            () = tile.stopping() => {}
-        }
-        tokio::time::sleep(timeout + CLOSE_LIMIT).await;
-    };
-    tokio::select! {
-        ended = engine => Some(ended),
-        () = stopping => None,
-    }
 }
 
 /// Why a pipeline never began.

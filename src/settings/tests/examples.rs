@@ -33,7 +33,7 @@ fn the_four_line_file_is_complete() {
     assert_eq!(
         pipeline.process,
         ProcessSettings {
-            max_buffer: 64 << 20,
+            max_buffer: 32 << 20,
             shutdown_timeout: Duration::from_secs(25),
             observe: Observe { listen: "127.0.0.1:9464".parse().unwrap(), written: false },
             log_level: LogLevel::Info,
@@ -111,7 +111,7 @@ kafka: { brokers: 'localhost:9092', start: earliest }
 database: { url: '${DATABASE_URL}', writers: 4, statement_timeout: 30s, bookkeeping: oncesink, migrate: auto }
 batch: { rows: 5000, bytes: 8MiB, linger: 50ms }
 retry: { initial_delay: 100ms, max_delay: 30s, give_up_after: never }
-max_buffer: 64MiB
+max_buffer: 32MiB
 shutdown_timeout: 25s
 log: { level: info, format: text }
 routes:

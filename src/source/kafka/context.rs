@@ -16,12 +16,14 @@ use rdkafka::{
     types::RDKafkaRespErr,
 };
 
-use super::{StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, statistics::Statistics};
+use super::{KafkaConfig, StartPolicy, error::Complaint, intake::Intake, outlet::Outlet, properties::Protocol, recreated::recreated, statistics::Statistics};
 use crate::{source::Change, telemetry::metrics};
 
 #[derive(Debug)]
 pub(super) struct Context {
     pub group: Arc<str>,
+    /// `kafka.instance_id`
+    pub instance: Option<String>,
     pub protocol: Protocol,
     pub start: StartPolicy,
     /// How long a callback may take.
@@ -37,12 +39,13 @@ pub(super) struct Context {
 }
 
 impl Context {
-    pub(super) fn new(group: Arc<str>, protocol: Protocol, start: StartPolicy, budget: Duration, outlet: Arc<Outlet>) -> Self {
+    pub(super) fn new(config: &KafkaConfig, protocol: Protocol, outlet: Arc<Outlet>) -> Self {
         Self {
-            group,
+            group: Arc::from(config.group.as_str()),
+            instance: config.instance_id.clone(),
             protocol,
-            start,
-            budget,
+            start: config.start.clone(),
+            budget: config.callback_budget,
             outlet,
             complaint: Complaint::default(),
             closing: AtomicBool::new(false),
@@ -68,6 +71,15 @@ impl Context {
         }
     }
 
+    /// What the client fetches of this topic from now on means something else.
+    fn hear_of_recreation(&self, topic: &str) {
+        let mut intake = self.intake();
+        let block = intake.flush();
+        let recreated = intake.recreated(topic);
+        drop(intake);
+        block.into_iter().chain(recreated).for_each(|input| self.outlet.input(input));
+    }
+
     pub(super) fn set_away(&self, reason: String) {
         if !self.is_away.swap(true, Ordering::Relaxed) {
             self.outlet.change(Change::Reachable(Err(reason)));
@@ -84,6 +96,9 @@ impl Context {
 impl ClientContext for Context {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
         log(level, facility, message);
+        if let Some(topic) = recreated(level, message) {
+            self.hear_of_recreation(topic);
+        }
     }
 
     fn stats_raw(&self, json: &[u8]) {

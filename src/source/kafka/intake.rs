@@ -57,6 +57,8 @@ pub(super) struct Intake {
     pub is_full: bool,
     /// Partitions that the client has stopped fetching on its own.
     pub given_up: BTreeSet<Partition>,
+    /// Commits that have failed, to be made again.
+    pub failed_commits: Vec<Commit>,
     block: Option<Block>,
     /// The partition of the last record that was not wanted; most come in rows.
     unwanted: Option<Partition>,
@@ -122,11 +124,13 @@ impl Intake {
     /// Assigns or repositions. Records gathered before are stale, and so is all that was concluded.
     pub(super) fn set(&mut self, partition: Partition, reading: Reading) {
         self.discard_block_of(&partition);
+        self.failed_commits.retain(|commit| commit.partition != partition);
         self.readings.insert(partition, reading);
     }
 
     pub(super) fn forget(&mut self, partition: &Partition) {
         self.discard_block_of(partition);
+        self.failed_commits.retain(|commit| commit.partition != *partition);
         self.readings.remove(partition);
     }
 
@@ -176,6 +180,17 @@ impl Intake {
         self.unwanted = None;
     }
 
+    /// The topic is another one under the same name: nothing is taken of it any more, until each partition is started again.
+    pub(super) fn recreated(&mut self, topic: &str) -> Vec<Input> {
+        self.unwanted = None;
+        let reading = self.readings.iter_mut().filter(|(partition, reading)| &*partition.topic == topic && reading.is_active());
+        let stop = |(partition, reading): (&Partition, &mut Reading)| {
+            reading.stands = true;
+            Some(Input::Recreated { partition: partition.clone(), sequence: reading.sequence? })
+        };
+        reading.filter_map(stop).collect()
+    }
+
     /// Partitions that the client gave up, as they were found: which are to be read on from where they are, and which Kafka has not.
     pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<Found>) {
         let (mut again, mut outside) = (Vec::new(), Vec::new());
@@ -199,7 +214,7 @@ impl Intake {
     pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
         for commit in commits {
             if let Some(reading) = self.readings.get_mut(&commit.partition) {
-                reading.commits.ask(commit.next, Instant::now());
+                reading.commits.ask(commit, Instant::now());
             }
         }
     }
@@ -210,7 +225,10 @@ impl Intake {
         for (partition, reading) in &mut self.readings {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
             observed.ends.extend(statistics.ends(&partition.topic, partition.index).map(|ends| (partition.clone(), ends)));
-            observed.failed_commits += u64::from(reading.commits.hear(report.committed, now));
+            if let Some(failed) = reading.commits.hear(report.committed, now) {
+                observed.failed_commits += 1;
+                self.failed_commits.push(failed);
+            }
             let Some(sequence) = reading.sequence.filter(|_| reading.is_delivered() && !self.is_full) else { continue };
             match reading.witness.hear(report) {
                 Verdict::ReadUpTo(next) if next > reading.next => {
@@ -275,6 +293,18 @@ mod tests {
         // From behind the place, as a client that could not be moved would deliver.
         assert!(intake.push(&record(20)).is_none() && taken(&mut intake).is_empty());
         intake.place([&partition].into_iter());
+        intake.push(&record(10));
+        assert_eq!(taken(&mut intake), [10]);
+    }
+
+    #[test]
+    fn nothing_is_taken_of_a_recreated_topic() {
+        let (mut intake, partition) = intake_at(10);
+        assert!(intake.recreated("another").is_empty());
+        assert!(matches!(&*intake.recreated("orders"), [Input::Recreated { partition, sequence: Sequence(1) }] if partition.index == 0));
+        intake.push(&record(10));
+        assert!(taken(&mut intake).is_empty() && intake.recreated("orders").is_empty());
+        intake.set(partition, Reading::started(Sequence(2), Some(NextOffset::new(10))));
         intake.push(&record(10));
         assert_eq!(taken(&mut intake), [10]);
     }

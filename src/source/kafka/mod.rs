@@ -8,6 +8,7 @@
 //! | `reader` | the loop, its commands, the pause where there is no room, closing |
 //! | `rebalance` | assign, revoke, repositioning, commit |
 //! | `intake` | what is assigned and the block of records that is gathered |
+//! | `recreated` | noticing that a topic was deleted and made again |
 //! | `damage` | what an error of the client means for the records behind it |
 //! | `statistics`, `unconfirmed` | how far was read where no record was visible; which partitions the client gave up; which commits failed |
 //! | `look_up`, `probe` | committed offsets, ends of logs, topics |
@@ -41,6 +42,7 @@ mod probe;
 mod properties;
 mod reader;
 mod rebalance;
+mod recreated;
 mod statistics;
 #[cfg(test)]
 mod tests;
@@ -68,7 +70,7 @@ pub fn connect(config: KafkaConfig, buffer: Arc<Buffer>, limit: Duration) -> Res
     let (inputs_in, inputs) = unbounded_channel();
     let outlet = Arc::new(Outlet::new(changes_in, inputs_in, buffer.clone()));
     let (client, protocol) = properties::consumer(&config);
-    let context = Context::new(identity.group.clone(), protocol, config.start.clone(), config.callback_budget, outlet);
+    let context = Context::new(&config, protocol, outlet);
     let consumer = BaseConsumer::from_config_and_context(&client, context).map_err(|error| KafkaError::from_creation(&error))?;
     let (commands, received) = channel();
     let discovery = discovery::start(probe, &config, topics.clone(), commands.clone());

@@ -4,21 +4,22 @@ use std::time::Duration;
 
 use rdkafka::{ClientConfig, config::RDKafkaLogLevel};
 
-use super::KafkaConfig;
+use super::{KafkaConfig, recreated};
 
 /// Ours unless the user sets another.
 const DEFAULTS: &[(&str, &str)] = &[
     ("client.id", "oncesink"),
     ("partition.assignment.strategy", "cooperative-sticky"),
     ("check.crcs", "true"),
-    // What is prefetched lies in memory beside `max_buffer`, and a pause throws it away.
-    ("queued.max.messages.kbytes", "16384"),
-    ("queued.min.messages", "10000"),
+    // What is prefetched lies in memory beside `max_buffer`, a small record with three times its size, and a pause throws it away.
+    // Records lie much closer in our own buffer, so the client needs only what bridges the time to the next answer of a broker.
+    ("queued.max.messages.kbytes", "4096"),
+    ("queued.min.messages", "3000"),
     // The client's own second is longer than a full queue lasts: reading would stop and go.
     ("fetch.queue.backoff.ms", "10"),
     // One record may be larger: a broker always answers with at least one batch, and `receive.message.max.bytes` stays at its 100 MB,
     // because it also bounds what a batch may grow to when it is decompressed.
-    ("fetch.max.bytes", "16777216"),
+    ("fetch.max.bytes", "4194304"),
     ("topic.metadata.refresh.interval.ms", "60000"),
 ];
 
@@ -44,6 +45,9 @@ pub(super) enum Protocol {
 /// The consumer that joins the group.
 pub(super) fn consumer(config: &KafkaConfig) -> (ClientConfig, Protocol) {
     let mut client = base(config);
+    // Where the client tells that a topic was recreated. It is the only context that is always on, and it has little to say.
+    let debug = client.get("debug").map_or_else(|| recreated::DEBUG_CONTEXT.to_owned(), |user| format!("{user},{}", recreated::DEBUG_CONTEXT));
+    client.set("debug", debug).set_log_level(RDKafkaLogLevel::Debug);
     if let Some(instance) = &config.instance_id {
         client.set("group.instance.id", instance);
     }

@@ -4,9 +4,8 @@ use std::{
     collections::{BTreeSet, VecDeque},
     sync::{
         atomic::Ordering,
-        mpsc::{Receiver, RecvTimeoutError, TryRecvError, channel},
+        mpsc::{Receiver, TryRecvError},
     },
-    thread,
     time::{Duration, Instant},
 };
 
@@ -90,6 +89,7 @@ impl Reader {
                     }
                     self.keep_within_buffer();
                     self.mend_given_up();
+                    self.commit_again();
                 }
             }
         }
@@ -237,6 +237,12 @@ impl Reader {
         self.mended = Some(Instant::now());
     }
 
+    /// What has failed of partitions that are still ours, and still stand where they stood.
+    fn commit_again(&self) {
+        let failed = std::mem::take(&mut self.context().intake().failed_commits);
+        commit(self.context(), &self.consumer, &failed);
+    }
+
     fn hear(&mut self, error: &ClientError) {
         let Some(code) = error.rdkafka_error_code() else { return };
         let reason = self.context().complaint.last_reason().unwrap_or_else(|| error.to_string());
@@ -260,8 +266,16 @@ impl Reader {
 
     fn fail_fatally(&self, reason: String) {
         let fatal = self.consumer.client().fatal_error();
-        let detail = fatal.map_or(reason, |(_, text)| text);
-        self.context().fail("fatal-client-error", format!("{detail}; if kafka.instance_id is set, another process uses the same one"));
+        match (fatal, &self.context().instance) {
+            (Some((Code::FencedInstanceId, _)), Some(instance)) => {
+                let detail = format!(
+                    "another process has joined the group with kafka.instance_id {instance}, and the broker has put this one out; \
+                     nothing is lost: give each process an id of its own"
+                );
+                self.context().fail("instance-id-taken", detail);
+            }
+            (fatal, _) => self.context().fail("fatal-client-error", fatal.map_or(reason, |(_, text)| text)),
+        }
     }
 
     /// Records may have been left out, of which partition is not said: all are read once more from where they are, so that nothing is
@@ -291,27 +305,14 @@ impl Reader {
         );
     }
 
-    /// Drops the consumer here, which runs the last revocation. The client can hang in it; then the channels end without it, and what is
-    /// lost is only a commit to Kafka, which is not the truth.
+    /// Drops the consumer here, which runs the last revocation. The client can hang in it, so who waits for the channels to end has a limit.
     fn close(self) {
         let context = self.consumer.context().clone();
         let block = context.intake().flush();
         block.into_iter().for_each(|block| context.outlet.input(block));
         context.closing.store(true, Ordering::Relaxed);
-        let (closed, still_open) = channel::<()>();
-        let (outlet, limit) = (context.outlet.clone(), context.budget + Duration::from_secs(3));
-        let watchdog = thread::Builder::new().name("kafka-close".to_owned()).spawn(move || {
-            if still_open.recv_timeout(limit) == Err(RecvTimeoutError::Timeout) {
-                tracing::warn!("the kafka client does not close, it is left behind");
-            }
-            outlet.close();
-        });
-        if let Err(error) = watchdog {
-            tracing::warn!(%error, "closing the kafka client is not watched");
-        }
         drop(self.consumer);
         context.outlet.close();
-        drop(closed);
     }
 }
 

@@ -98,6 +98,7 @@ events! {
     RecordSkipped = "record skipped",
     DatabaseCrashed = "database crashed",
     DatabaseRestored = "database restored",
+    DatabaseRestoredAtRest = "database restored at rest",
     FailedOver = "database failed over",
     ReadOnly = "refused by a read-only server",
     CommitWithoutAnswer = "COMMIT without answer",

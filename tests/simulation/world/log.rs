@@ -68,7 +68,10 @@ pub enum Entry {
     /// A record of a transaction that was aborted: a reader of what is committed never sees it.
     Aborted,
     /// A record that compaction has removed. `was_applied`: for certain, before that; else it may have been.
-    Vanished { fact: Fact, was_applied: bool },
+    Vanished {
+        fact: Fact,
+        was_applied: bool,
+    },
 }
 
 /// What is written about in a topic, and so what can be asked of its tables.

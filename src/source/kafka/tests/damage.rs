@@ -46,6 +46,7 @@ fn nothing_behind_a_damaged_batch_is_ever_taken() {
             match input {
                 Input::Records(records) => offsets.extend(records.iter().map(|record| record.offset)),
                 Input::Passed { partition, next, .. } => assert!(partition.index == 1, "{next} was passed"),
+                Input::Recreated { partition, .. } => panic!("nobody made {partition} again"),
             }
         }
         assert!(offsets.iter().copied().eq(0..10), "{strategy}: {offsets:?}");

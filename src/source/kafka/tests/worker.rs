@@ -178,6 +178,7 @@ impl Engine {
             Input::Passed { partition, next, .. } => {
                 database.wrong.push(format!("{partition}: {next} passed, though every offset holds a record"));
             }
+            Input::Recreated { partition, .. } => database.wrong.push(format!("{partition}: nobody made the topic again")),
         }
     }
 }

@@ -10,13 +10,7 @@ use tokio::{
 };
 
 use super::{Consumer, list};
-use crate::world::{
-    dice::chance,
-    events::Event,
-    group::Order,
-    weather::Weather,
-    worker::gate,
-};
+use crate::world::{dice::chance, events::Event, group::Order, weather::Weather, worker::gate};
 
 /// How a callback is repeated.
 #[derive(Clone, Copy, PartialEq, Eq)]

@@ -5,7 +5,14 @@ use rand::{Rng, seq::IndexedRandom};
 use tokio::time::sleep;
 
 use super::Consumer;
-use crate::world::{World, dice::milliseconds, events::Event, group::{CommitCode, MemberId}, weather::Weather, worker::WorkerId};
+use crate::world::{
+    World,
+    dice::milliseconds,
+    events::Event,
+    group::{CommitCode, MemberId},
+    weather::Weather,
+    worker::WorkerId,
+};
 
 impl Consumer {
     pub(super) fn commit(&mut self, commits: Vec<Commit>) {

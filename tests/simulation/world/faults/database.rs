@@ -6,7 +6,7 @@ use oncesink_sinks::model::Epoch;
 use tokio::time::Instant;
 
 use super::Strike;
-use crate::world::{World, events::Event, weather::Weather};
+use crate::world::{World, database::Tables, events::Event, weather::Weather};
 
 impl Strike<'_> {
     pub(super) fn crash_database(&mut self) {
@@ -39,10 +39,7 @@ impl Strike<'_> {
     pub(super) fn restore(&mut self) {
         let lasts = self.milliseconds(200, 4000);
         let mut world = self.sim.lock();
-        let Some(backup) = world.server.backup.clone() else { return };
-        if world.log.partitions().iter().any(|partition| !backup.checkpoints.contains_key(partition)) {
-            return;
-        }
+        let Some(backup) = world.usable_backup() else { return };
         self.fired(&mut world, Some(Event::DatabaseRestored), format_args!("the database is restored from the backup, and is away for {lasts:?}"));
         self.database_stops(&mut world, lasts);
         world.server.tables = backup;
@@ -63,6 +60,21 @@ impl Strike<'_> {
 }
 
 impl World {
+    /// Once everything is at rest: only the idle check can notice it. Whether there was a backup.
+    pub fn restore_at_rest(&mut self) -> bool {
+        let Some(backup) = self.usable_backup() else { return false };
+        self.story.tell(format_args!("the database is restored from the backup while nothing is written"));
+        self.story.count(Event::DatabaseRestoredAtRest);
+        self.server.disconnect_all();
+        self.server.tables = backup;
+        self.was_restored = true;
+        true
+    }
+
+    fn usable_backup(&self) -> Option<Tables> {
+        self.server.backup.clone().filter(|backup| self.log.partitions().iter().all(|partition| backup.checkpoints.contains_key(partition)))
+    }
+
     fn every_partition_was_claimed(&self) -> bool {
         self.log.partitions().iter().all(|partition| self.server.tables.checkpoints.get(partition).is_some_and(|row| row.claim.epoch > Epoch(0)))
     }
