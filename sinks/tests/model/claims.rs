@@ -66,12 +66,14 @@ impl Rules {
             return Some(Err(format!("w{w} claims p{p} with epoch {} after {}", row.claim.epoch, before.claim.epoch)));
         }
         state.database[p].row = row;
-        self.excuse(state, p, &before, found, row.next);
-        if let Some(offset) = self.missing(state, p, row.next) {
-            return Some(Err(format!("w{w} starts p{p} at {}, and record {offset} is in no row of the table: it is lost", row.next)));
+        // Under at-least-once the row keeps its floor: the start may lie above it.
+        let next = u8::try_from(start.next.get()).expect("a small number");
+        self.excuse(state, p, &before, found, next);
+        if let Some(offset) = self.missing(state, p, next) {
+            return Some(Err(format!("w{w} starts p{p} at {next}, and record {offset} is in no row of the table: it is lost")));
         }
         state.workers[w].lanes[p] = if is_seen {
-            Lane { phase: Phase::Running, claim: row.claim, applied: row.next, ..Lane::default() }
+            Lane { phase: Phase::Running, claim: row.claim, applied: next, ..Lane::default() }
         } else {
             Lane { phase: Phase::Asking, ..Lane::default() }
         };
