@@ -104,7 +104,7 @@ fn same_seed_same_hash() {
 fn planted_bugs_are_caught() {
     let chosen = std::env::var("ONCESINK_BUG").ok();
     for bug in Bug::ALL.iter().filter(|bug| chosen.as_ref().is_none_or(|name| *name == format!("{bug:?}"))) {
-        let outcomes = simulate_all(1..101, THREADS, Some(*bug), |outcome| !outcome.violations.is_empty());
+        let outcomes = simulate_all(1..2001, THREADS, Some(*bug), |outcome| !outcome.violations.is_empty());
         let caught = outcomes.iter().find(|outcome| !outcome.violations.is_empty());
         match caught {
             Some(outcome) => {
