@@ -263,8 +263,11 @@ impl Writer for SessionWriter {
                 Err(CommitError::Unknown(fault)) => Err(ApplyError::Unknown(fault)),
             },
             Err(error) => {
-                // Kept only if it is known to be clean: a connection in doubt is closed, not used again.
-                if session.rollback().await.is_ok() {
+                // Kept only if it is known to be clean: a connection in doubt is closed, not used again. Nor is one that takes no writes:
+                // after a failover it may lead to the old server, which goes on answering for ever.
+                let is_clean = session.rollback().await.is_ok();
+                let takes_writes = !matches!(&error, ApplyError::Failed(fault) if fault.reason == "read-only");
+                if is_clean && takes_writes {
                     self.session = Some(session);
                 }
                 Err(error)

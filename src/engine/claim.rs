@@ -48,9 +48,11 @@ impl Engine {
             self.forget_buffered(&found.partition);
             self.forget_drains_of(&found.partition);
             let writer = self.least_loaded_writer();
-            if let Some(before) = self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer)) {
+            if let Some(before) = self.lanes.remove(&found.partition) {
+                before.ends("replaced");
                 self.reset_gauges(&before);
             }
+            self.lanes.insert(found.partition.clone(), Lane::new(found.partition.clone(), writer));
         }
         self.claim(found, &topics, Some(reply));
     }
@@ -61,7 +63,7 @@ impl Engine {
         for found in found {
             let Some(lane) = self.lanes.get_mut(&found.partition) else { continue };
             lane.ends = found.ends.or(lane.ends);
-            match &lane.state {
+            match lane.state() {
                 State::Asking => to_claim.push(found),
                 State::Checking { claimed } => {
                     let claimed = claimed.clone();
@@ -101,7 +103,7 @@ impl Engine {
         self.forget_buffered(partition);
         let sequence = self.next_sequence();
         let Some(lane) = self.lanes.get_mut(partition) else { return };
-        if matches!(lane.state, State::Draining) {
+        if matches!(lane.state(), State::Draining) {
             return;
         }
         lane.sequence = sequence;
@@ -110,7 +112,7 @@ impl Engine {
         match after {
             Some(delay) => lane.rest(delay),
             None => {
-                lane.state = State::Asking;
+                lane.go(State::Asking);
                 self.source.look_up(vec![partition.clone()]);
             }
         }
@@ -118,11 +120,11 @@ impl Engine {
 
     /// Lanes that have rested long enough are tried again, all together.
     pub fn wake_resting(&mut self, now: Instant) {
-        let due = |lane: &&mut Lane| matches!(lane.state, State::Resting { until } if until <= now);
+        let due = |lane: &&mut Lane| matches!(lane.state(), State::Resting { until } if *until <= now);
         let mut woken = Vec::new();
         for lane in self.lanes.values_mut().filter(due) {
             if self.phase == Phase::Running {
-                lane.state = State::Asking;
+                lane.go(State::Asking);
                 woken.push(lane.partition.clone());
             } else {
                 lane.rest(Duration::from_secs(3600));
@@ -144,7 +146,7 @@ impl Engine {
             let Some(lane) = self.lanes.get_mut(&found.partition) else { continue };
             lane.sequence = sequence;
             lane.ends = found.ends.or(lane.ends);
-            lane.state = State::Claiming { found: found.clone() };
+            lane.go(State::Claiming { found: found.clone() });
             asked.push((found.partition.clone(), sequence));
             let topic = &found.partition.topic;
             if (!self.topics.contains_key(topic) || self.outdated.contains(topic)) && !bind.contains(topic) {
@@ -227,14 +229,14 @@ impl Engine {
     }
 
     fn still_claims(&self, partition: &Partition, sequence: Sequence) -> bool {
-        self.lanes.get(partition).is_some_and(|lane| lane.sequence == sequence && matches!(lane.state, State::Claiming { .. }))
+        self.lanes.get(partition).is_some_and(|lane| lane.sequence == sequence && matches!(lane.state(), State::Claiming { .. }))
     }
 
     /// What is answered for one partition; a start, if it can be read at once.
     fn claim_answered(&mut self, answer: ClaimAnswer) -> Option<Start> {
         let partition = answer.partition;
         let lane = self.lanes.get_mut(&partition)?;
-        let State::Claiming { found } = &lane.state else { return None };
+        let State::Claiming { found } = lane.state() else { return None };
         match answer.result {
             Ok(claimed) => {
                 let (ends, committed) = (found.ends, found.committed.clone());
@@ -245,7 +247,7 @@ impl Engine {
                 match ends {
                     // Judged only by ends that were looked up after the claim: the old owner may have moved on until then.
                     Some(ends) if gap(claimed.next, ends, claimed.because != StartReason::CommittedOffset).is_some() => {
-                        lane.state = State::Checking { claimed };
+                        lane.go(State::Checking { claimed });
                         self.source.look_up(vec![partition]);
                         None
                     }
@@ -330,7 +332,7 @@ impl Engine {
         let mut sequence = Sequence::default();
         if let Some(lane) = self.lanes.get_mut(partition) {
             lane.expected = last;
-            lane.state = State::Running;
+            lane.go(State::Running);
             sequence = lane.sequence;
         }
         // A record or a write that halted it is passed only when a batch says so, or when somebody moved the checkpoint over it.
@@ -354,7 +356,7 @@ impl Engine {
             FaultClass::Retry | FaultClass::Pause => {
                 let until = lane.backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
                 let gives_up = lane.backoff.has_given_up(&self.settings.retry);
-                lane.state = State::Resting { until };
+                lane.go(State::Resting { until });
                 if gives_up {
                     self.give_up(fault);
                 }

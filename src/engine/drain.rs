@@ -28,9 +28,13 @@ impl Engine {
         self.rebalanced();
         for partition in &partitions {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
-            match std::mem::replace(&mut lane.state, State::Draining) {
-                State::Halting { halt } => lane.halted = Some(halt),
-                State::Running | State::Draining => {}
+            match lane.state() {
+                State::Halting { halt } => {
+                    lane.halted = Some(halt.clone());
+                    lane.go(State::Draining);
+                }
+                State::Running => lane.go(State::Draining),
+                State::Draining => {}
                 State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => self.remove_lane(partition),
             }
         }
@@ -45,6 +49,7 @@ impl Engine {
         for partition in partitions {
             self.forget_buffered(partition);
             if let Some(lane) = self.lanes.remove(partition) {
+                lane.ends("lost");
                 self.reset_gauges(&lane);
             }
         }
@@ -82,6 +87,7 @@ impl Engine {
     /// How a partition stood when this process gave it back for good is what the end of `run` tells.
     fn remove_lane(&mut self, partition: &Partition) {
         let Some(lane) = self.lanes.remove(partition) else { return };
+        lane.ends("given back");
         if self.phase == Phase::Running {
             self.reset_gauges(&lane);
         } else {

@@ -69,6 +69,12 @@ impl Halt {
         Self { met, mend: fault.mend.clone(), ..Self::new(fault.reason.clone(), describe(fault), next.get()) }
     }
 
+    /// Seen at a record, which a claim does not pass: it is over once a batch gets by.
+    #[must_use]
+    pub fn recreated(detail: impl Into<String>, next: NextOffset) -> Self {
+        Self { met: Met::AtWrite, ..Self::new("topic-recreated", detail, next.get()) }
+    }
+
     #[must_use]
     pub fn refusal(refusal: &Refusal, next: NextOffset) -> Self {
         Self::new(refusal.reason(), refusal.to_string(), next.get())

@@ -76,7 +76,7 @@ impl Engine {
                 Placement::Recreated => {
                     let next = lane.ledger.applied();
                     let detail = format!("the record at {} is another one than when it was applied: the topic was deleted and made again", record.offset);
-                    self.halt(partition, Halt::new("topic-recreated", detail, next.get()));
+                    self.halt(partition, Halt::recreated(detail, next));
                     return;
                 }
                 Placement::Next => {}
@@ -115,7 +115,7 @@ impl Engine {
         let Some(lane) = self.lanes.get(partition) else { return };
         if lane.sequence == sequence && lane.is_running() {
             let detail = "the topic was deleted and made again while it was read";
-            let halt = Halt::new("topic-recreated", detail, lane.ledger.taken().get());
+            let halt = Halt::recreated(detail, lane.ledger.taken());
             self.halt(partition, halt);
         }
     }

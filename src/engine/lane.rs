@@ -13,6 +13,7 @@ use super::{
     halt::{Halt, HaltLog, Met},
     ledger::Ledger,
     report::{PartitionReport, PartitionState},
+    trace,
 };
 use crate::source::{Ends, Found, Sequence};
 
@@ -23,7 +24,7 @@ pub struct Lane {
     /// Index of the writer that it sticks to, so that at most one transaction of it is in flight.
     pub writer: usize,
     pub delivery: Delivery,
-    pub state: State,
+    state: State,
     pub sequence: Sequence,
     pub claim: Claim,
     pub ledger: Ledger,
@@ -75,9 +76,24 @@ pub enum State {
     },
 }
 
+impl State {
+    const fn name(&self) -> &'static str {
+        match self {
+            Self::Asking => "asking",
+            Self::Claiming { .. } => "claiming",
+            Self::Checking { .. } => "checking",
+            Self::Running => "running",
+            Self::Draining => "draining",
+            Self::Halting { .. } => "halting",
+            Self::Resting { .. } => "resting",
+        }
+    }
+}
+
 impl Lane {
     #[must_use]
     pub fn new(partition: Partition, writer: usize) -> Self {
+        trace::lane(&partition, "new", State::Asking.name());
         Self {
             partition,
             writer,
@@ -95,6 +111,22 @@ impl Lane {
             backoff: Backoff::default(),
             newest: None,
         }
+    }
+
+    #[must_use]
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The only way from one state to another.
+    pub fn go(&mut self, state: State) {
+        trace::lane(&self.partition, self.state.name(), state.name());
+        self.state = state;
+    }
+
+    /// Whoever takes it out of the engine says what became of it.
+    pub fn ends(&self, how: &'static str) {
+        trace::lane(&self.partition, self.state.name(), how);
     }
 
     #[must_use]
@@ -131,7 +163,7 @@ impl Lane {
     }
 
     pub fn rest(&mut self, delay: Duration) {
-        self.state = State::Resting { until: Instant::now() + delay };
+        self.go(State::Resting { until: Instant::now() + delay });
     }
 
     #[must_use]

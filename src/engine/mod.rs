@@ -14,6 +14,7 @@
 //! | `settle` | what its outcome means: applied, fenced, lost reply, split, poison |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `backoff`, `report` | standing still; waiting; telling |
+//! | `trace` | what the simulation sees of all that |
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
@@ -41,6 +42,7 @@ mod open_batch;
 mod report;
 mod run;
 mod settle;
+pub mod trace;
 mod until_end;
 mod writer;
 

@@ -210,8 +210,8 @@ impl Engine {
             Phase::Stopping { until } | Phase::Closing { until } => Some(until),
             Phase::Running => None,
         };
-        let resting = self.lanes.values().filter_map(|lane| match lane.state {
-            State::Resting { until } => Some(until),
+        let resting = self.lanes.values().filter_map(|lane| match lane.state() {
+            State::Resting { until } => Some(*until),
             _ => None,
         });
         let writers = self.writers.iter().filter_map(|slot| slot.due(&self.settings));
@@ -295,10 +295,10 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         lane.sequence = sequence;
         let still = vec![Start { partition: partition.clone(), sequence, from: None }];
-        if matches!(lane.state, State::Draining) {
+        if matches!(lane.state(), State::Draining) {
             return;
         }
-        lane.state = State::Halting { halt };
+        lane.go(State::Halting { halt });
         self.source.start(still);
         self.finish_halts();
     }
@@ -308,20 +308,20 @@ impl Engine {
         let (pipeline, halt_retry) = (self.settings.pipeline.clone(), self.settings.halt_retry);
         let mut notes = Vec::new();
         for lane in self.lanes.values_mut() {
-            let State::Halting { halt } = &lane.state else { continue };
+            let State::Halting { halt } = lane.state() else { continue };
             if !lane.ledger.is_settled() {
                 continue;
             }
-            let halt = match &lane.halted {
-                Some(before) if before.is_same(halt) => Halt { since: before.since, ..halt.clone() },
+            let mut halt = halt.clone();
+            match &lane.halted {
+                Some(before) if before.is_same(&halt) => halt.since = before.since,
                 before => {
                     if let Some(before) = before {
                         metrics::halted(&pipeline, &lane.partition, &before.reason, false);
                     }
                     lane.log = super::halt::HaltLog::default();
-                    halt.clone()
                 }
-            };
+            }
             metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
             lane.log.note(&self.settings, &lane.partition, &halt);
             // The row of another deployment is its own: a note there would make it look halted.

@@ -247,7 +247,9 @@ impl Engine {
         self.finish_halts();
     }
 
-    fn failed(&mut self, slot: usize, pending: Pending, fault: Fault) {
+    fn failed(&mut self, slot: usize, mut pending: Pending, fault: Fault) {
+        // A lane that was given away or claimed anew since is not to be judged by what an older claim met.
+        pending.batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
         if !matches!(fault.class, FaultClass::Retry | FaultClass::Pause) {
             // The server answers: what failed before in a row has passed.
             self.writers[slot].backoff.succeed();

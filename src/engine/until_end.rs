@@ -128,7 +128,7 @@ impl Engine {
     fn is_at_end_here(&self) -> bool {
         let Some(ends) = &self.settings.until_end else { return false };
         self.lanes.iter().all(|(partition, lane)| {
-            lane.halted.is_some() || ends.get(partition).is_none_or(|end| matches!(lane.state, State::Running) && lane.ledger.applied() >= *end)
+            lane.halted.is_some() || ends.get(partition).is_none_or(|end| matches!(lane.state(), State::Running) && lane.ledger.applied() >= *end)
         })
     }
 }

@@ -18,6 +18,7 @@ use super::{
     open_batch::{OpenBatch, Room},
     run::{Done, Engine},
     settle::BatchDone,
+    trace,
 };
 
 /// One writer, its open batches, and what waits for it.
@@ -139,6 +140,7 @@ impl Engine {
 
     /// Runs the batch in a task of its own, which is never cancelled: an aborted transaction would leave its outcome open.
     fn drive(&self, slot: usize, mut writer: Box<dyn Writer>, pending: Pending) {
+        trace::handed_over(&pending.batch);
         let done = self.done.clone();
         let began = Instant::now();
         self.spawn(async move {

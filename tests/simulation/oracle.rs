@@ -1,35 +1,40 @@
-//! What must be true at the end. It knows the log and the tables, and nothing of how one became the other.
+//! What must be true at the end. It knows the final log and the final tables, and nothing of how one became the other.
+//!
+//! Two things cannot be read from them, and are taken from where they are decided: which payloads the tables refused at some time
+//! (`once_refused`: such a record may be left out where the routes say so), and whether a record that compaction removed was below the
+//! checkpoint before that (`was_applied`, noted in the log when it is removed).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use oncesink_sinks::model::{Coordinate, Delivery, Partition};
 
 use crate::world::{
     World,
     database::Row,
-    log::{Entry, Fact, FactKind, TopicKind},
+    log::{Entry, Fact, FactKind, PartitionLog, Topic, TopicKind},
     worker::{State, WorkerId},
 };
 
 /// Differences that are told one by one.
 const SHOWN: usize = 8;
 
-/// Partitions whose end is not reached yet, in the database or in the group. One may be stopped before a record.
+/// Partitions whose end is not reached yet, in the database or in the group. One may be stopped before a record, and others may wait for a
+/// person.
 pub fn behind(world: &World, stopped: Option<&Coordinate>) -> Vec<String> {
     let mut behind = Vec::new();
     for partition in world.log.partitions() {
-        let Some(mut high) = world.log.partition(&partition).map(super::world::log::PartitionLog::high) else { continue };
+        let Some(log) = world.log.partition(&partition) else { continue };
+        if world.waits_for_person(&partition) {
+            continue;
+        }
+        let mut high = log.high();
         if let Some(stopped) = stopped.filter(|stopped| stopped.partition == partition) {
             let halt = world.server.tables.checkpoints.get(&partition).and_then(|row| row.halt.as_ref());
             if halt.is_none_or(|halt| halt.offset != stopped.offset) {
                 behind.push(format!("the halt of {partition} at {} is noted as {halt:?}", stopped.offset));
             }
-            // Nothing has to move the checkpoint over control records that stand right before the record at fault.
-            high = stopped.offset;
-            let entries = world.log.partition(&partition).map_or(&[][..], |log| &log.entries);
-            while high > 0 && matches!(entries.get(high as usize - 1), Some(Entry::Control)) {
-                high -= 1;
-            }
+            // Nothing has to move the checkpoint over what nobody sees right before the record at fault.
+            high = log.before_gap(stopped.offset);
         }
         let reached = world.server.tables.checkpoints.get(&partition).map_or(0, |row| match row.delivery {
             Delivery::ExactlyOnce => row.next_offset.get(),
@@ -56,24 +61,18 @@ pub fn held(world: &World) -> Vec<String> {
 pub fn judge(world: &mut World) {
     let mut differences = Vec::new();
     for topic in &world.log.topics {
-        let records: Vec<(Partition, i64, Fact)> = topic
-            .partitions
-            .iter()
-            .enumerate()
-            .flat_map(|(index, log)| {
-                let partition = Partition { topic: topic.name.clone(), index: index as i32 };
-                log.visible(0, log.high()).map(move |(offset, fact)| (partition.clone(), offset, *fact))
-            })
-            .filter(|(_, _, fact)| !world.witness.skipped.contains(&fact.payload))
-            .collect();
+        let mut expected = records(world, topic);
         if let Some(table) = topic.kind.append_table() {
             let rows = world.server.tables.appended.get(table).map_or(&[][..], Vec::as_slice);
-            differences.extend(compare_appended(table, rows, &records));
+            differences.extend(compare_appended(table, rows, &expected));
+            // The rows tell which of those that may be missing are.
+            let there: BTreeSet<Row> = rows.iter().cloned().collect();
+            expected.retain(|record| there.contains(&record.row()));
         }
         let table = topic.kind.keyed_table();
         let empty = BTreeMap::new();
         let rows = world.server.tables.keyed.get(table).unwrap_or(&empty);
-        differences.extend(compare_keyed(table, rows, &fold(topic.kind, &records)));
+        differences.extend(compare_keyed(table, topic.kind, rows, &expected));
     }
     let more = differences.len().saturating_sub(SHOWN);
     for difference in differences.into_iter().take(SHOWN) {
@@ -84,28 +83,93 @@ pub fn judge(world: &mut World) {
     }
 }
 
-/// Every record once: none missing, none twice, none that is not in the log.
-fn compare_appended(table: &str, rows: &[Row], records: &[(Partition, i64, Fact)]) -> Vec<String> {
-    let expected = records
-        .iter()
-        .map(|(partition, offset, fact)| vec![Some(i64::from(partition.index)), Some(*offset), Some(fact.id), Some(fact.version), Some(fact.payload)]);
-    let mut counts: BTreeMap<Row, i64> = expected.map(|row| (row, -1)).collect();
-    for row in rows {
-        *counts.entry(row.clone()).or_insert(1000) += 1;
-    }
-    let describe = |(row, count): (Row, i64)| match count {
-        0 => None,
-        -1 => Some(format!("{table}: {row:?} is missing")),
-        1000.. => Some(format!("{table}: {row:?} is not in the log")),
-        more => Some(format!("{table}: {row:?} is there {} times", more + 1)),
-    };
-    counts.into_iter().filter_map(describe).collect()
+/// A record that has, or may have, a row.
+struct Record {
+    partition: Partition,
+    offset: i64,
+    fact: Fact,
+    /// It must have one.
+    must: bool,
 }
 
-/// What a keyed table holds once every record has taken effect, in the order of its log.
-fn fold(kind: TopicKind, records: &[(Partition, i64, Fact)]) -> BTreeMap<i64, Row> {
+impl Record {
+    fn row(&self) -> Row {
+        let Self { partition, offset, fact, .. } = self;
+        vec![Some(i64::from(partition.index)), Some(*offset), Some(fact.id), Some(fact.version), Some(fact.payload)]
+    }
+}
+
+/// All that had to take effect, or may have: the older makings of the topic first, then by partition and offset.
+fn records(world: &World, topic: &Topic) -> Vec<Record> {
+    let mut records = Vec::new();
+    for (partition, log) in topic.all().into_iter().zip(&topic.partitions) {
+        if let Some(former) = &log.former {
+            add(world, &partition, former, 0, former_end(world, &partition), &mut records);
+        }
+    }
+    for (partition, log) in topic.all().into_iter().zip(&topic.partitions) {
+        let mut from = 0;
+        // Where a person let a partition go on behind a gap, what lay in it is lost.
+        for decision in world.server.tables.audit.iter().filter(|decision| decision.partition == partition && log.former.is_none()) {
+            add(world, &partition, log, from, decision.from, &mut records);
+            from = decision.to;
+        }
+        let end = match (world.left_halted.contains(&partition), &log.former) {
+            // Not one record of the new topic may take effect.
+            (true, Some(_)) => 0,
+            (true, None) => world.server.tables.checkpoints.get(&partition).map_or(0, |row| row.next_offset.get()),
+            (false, _) => log.high(),
+        };
+        add(world, &partition, log, from, end, &mut records);
+    }
+    records
+}
+
+/// Where reading of a topic ended that was deleted: at the checkpoint of the halt, or where a person found it. Else nothing of it was read.
+fn former_end(world: &World, partition: &Partition) -> i64 {
+    if world.left_halted.contains(partition) {
+        return world.server.tables.checkpoints.get(partition).map_or(0, |row| row.next_offset.get());
+    }
+    world.server.tables.audit.iter().find(|decision| decision.partition == *partition).map_or(0, |decision| decision.from)
+}
+
+fn add(world: &World, partition: &Partition, log: &PartitionLog, from: i64, to: i64, records: &mut Vec<Record>) {
+    for (offset, entry) in log.range(from, to) {
+        let (fact, must) = match entry {
+            Entry::Record(fact) => (*fact, true),
+            Entry::Vanished { fact, was_applied } => (*fact, *was_applied),
+            Entry::Control | Entry::Aborted => continue,
+        };
+        if fact.is_visible() {
+            let must = must && !(world.plan.skips && world.server.once_refused.contains(&fact.payload));
+            records.push(Record { partition: partition.clone(), offset, fact, must });
+        }
+    }
+}
+
+/// Every record once: none missing, none twice, none that is not in the log.
+fn compare_appended(table: &str, rows: &[Row], records: &[Record]) -> Vec<String> {
+    let mut counts: BTreeMap<&Row, usize> = BTreeMap::new();
+    for row in rows {
+        *counts.entry(row).or_insert(0) += 1;
+    }
+    let mut differences = Vec::new();
+    for record in records {
+        let row = record.row();
+        match counts.remove(&row) {
+            None if record.must => differences.push(format!("{table}: {row:?} is missing")),
+            None | Some(1) => {}
+            Some(times) => differences.push(format!("{table}: {row:?} is there {times} times")),
+        }
+    }
+    differences.extend(counts.keys().map(|row| format!("{table}: {row:?} must not be there")));
+    differences
+}
+
+/// What a keyed table holds once these records have taken effect, in their order.
+fn fold<'a>(kind: TopicKind, records: impl Iterator<Item = &'a Record>) -> BTreeMap<i64, Fact> {
     let mut table: BTreeMap<i64, Fact> = BTreeMap::new();
-    for (_, _, fact) in records {
+    for Record { fact, .. } in records {
         if kind.has_version() {
             if table.get(&fact.id).is_none_or(|known| known.version <= fact.version) {
                 table.insert(fact.id, *fact);
@@ -116,18 +180,29 @@ fn fold(kind: TopicKind, records: &[(Partition, i64, Fact)]) -> BTreeMap<i64, Ro
             table.insert(fact.id, *fact);
         }
     }
-    table.into_iter().map(|(id, fact)| (id, vec![Some(id), Some(fact.version), Some(fact.payload)])).collect()
+    table
 }
 
-fn compare_keyed(table: &str, rows: &BTreeMap<i64, Row>, expected: &BTreeMap<i64, Row>) -> Vec<String> {
+fn compare_keyed(table: &str, kind: TopicKind, rows: &BTreeMap<i64, Row>, records: &[Record]) -> Vec<String> {
+    let row = |fact: &Fact| vec![Some(fact.id), Some(fact.version), Some(fact.payload)];
+    let has_journal = kind.append_table().is_some();
+    // Without a journal nobody knows which of the records that were compacted away took effect: any that is newer may have.
+    let expected = fold(kind, records.iter().filter(|record| record.must || has_journal));
+    let may_be = |found: &Row, than: Option<&Fact>| {
+        !has_journal && records.iter().any(|record| !record.must && row(&record.fact) == *found && than.is_none_or(|than| than.version <= record.fact.version))
+    };
     let mut differences = Vec::new();
-    for (key, row) in expected {
+    for (key, fact) in &expected {
         match rows.get(key) {
-            Some(found) if found == row => {}
-            Some(found) => differences.push(format!("{table}: key {key} is {found:?} and should be {row:?}")),
-            None => differences.push(format!("{table}: key {key} is missing, should be {row:?}")),
+            Some(found) if *found == row(fact) || may_be(found, Some(fact)) => {}
+            Some(found) => differences.push(format!("{table}: key {key} is {found:?} and should be {:?}", row(fact))),
+            None => differences.push(format!("{table}: key {key} is missing, should be {:?}", row(fact))),
         }
     }
-    differences.extend(rows.keys().filter(|key| !expected.contains_key(*key)).map(|key| format!("{table}: key {key} should not be there")));
+    for (key, found) in rows.iter().filter(|(key, _)| !expected.contains_key(*key)) {
+        if !may_be(found, None) {
+            differences.push(format!("{table}: key {key} should not be there"));
+        }
+    }
     differences
 }

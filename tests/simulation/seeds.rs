@@ -1,156 +1,97 @@
-//! A seed: what is drawn from it, one run of it, and many runs over threads.
+//! One run of a seed, and many runs over threads.
 
 use std::{
-    collections::BTreeMap,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
+    collections::{BTreeMap, BTreeSet},
+    sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
 
-use oncesink::engine::{BatchLimits, EngineSettings, RetrySettings};
+use oncesink::engine::trace;
 use oncesink_sinks::planted::{self, Bug};
-use rand::{Rng, SeedableRng, rngs::SmallRng, seq::IndexedRandom};
+use rand::{Rng, seq::IndexedRandom};
 use tokio::time::{Instant, sleep};
 
+pub use crate::plan::Plan;
 use crate::{
     oracle,
     world::{
         Shared, Sim, World,
+        dice::{milliseconds, stream},
+        events::Event,
         faults::{self, chaos},
-        group::{Protocol, coordinate},
-        log::TopicKind,
-        worker::{self, State, WorkerId},
+        group::coordinate,
+        worker::{self, State},
     },
 };
-
-/// What a seed decides before anything runs.
-#[derive(Clone, Debug)]
-pub struct Plan {
-    pub topics: Vec<(TopicKind, usize)>,
-    pub workers: usize,
-    pub protocol: Protocol,
-    /// How long faults are drawn.
-    pub trouble: Duration,
-    /// Entries that are produced while they are.
-    pub entries: usize,
-    pub buffer: usize,
-    pub restores: bool,
-    pub trims: bool,
-    pub deletes_offsets: bool,
-    /// Bad records are left out; otherwise they halt their partition until somebody mends the world.
-    pub skips: bool,
-    /// How long a callback waits for the engine; below what a drain may take, so that some answers come too late.
-    pub callback_budget: Duration,
-    /// The longest that a statement takes in fair weather, in milliseconds.
-    pub latency: u64,
-    writers: usize,
-    rows: usize,
-    linger: Duration,
-    records_per_second: Option<u32>,
-}
-
-impl Plan {
-    fn draw(random: &mut SmallRng) -> Self {
-        use TopicKind::{Events, Ledger, Orders};
-        let kinds: &[TopicKind] = [&[Orders, Ledger][..], &[Orders, Ledger], &[Orders, Events], &[Ledger, Events]].choose(random).copied().unwrap_or(&[Orders]);
-        let topics: Vec<(TopicKind, usize)> = kinds.iter().map(|kind| (*kind, random.random_range(2..=3))).collect();
-        let is_exact = !kinds.contains(&Events);
-        // A log that was cut above what a claim may start at is a halt, and rightly: nobody can mend it.
-        let restores = random.random_bool(0.5);
-        let deletes_offsets = random.random_bool(0.5);
-        let trims = !restores && (is_exact || !deletes_offsets);
-        Self {
-            topics,
-            workers: random.random_range(2..=3),
-            protocol: if random.random_bool(0.5) { Protocol::Eager } else { Protocol::Cooperative },
-            trouble: Duration::from_secs(random.random_range(40..=70)),
-            entries: random.random_range(2200..=3200),
-            buffer: *[1 << 10, 4 << 10, 1 << 20].choose(random).unwrap_or(&4096),
-            restores,
-            trims,
-            deletes_offsets,
-            skips: random.random_bool(0.4),
-            writers: random.random_range(1..=3),
-            rows: random.random_range(4..=16),
-            linger: Duration::from_millis(random.random_range(1..=40)),
-            callback_budget: Duration::from_millis(*[300, 3000, 3000].choose(random).unwrap_or(&3000)),
-            latency: *[2, 3, 10].choose(random).unwrap_or(&3),
-            records_per_second: random.random_bool(0.15).then_some(400),
-        }
-    }
-
-    /// The product's settings, with its waits shortened: simulated time costs little, but not nothing.
-    pub fn engine_settings(&self, worker: WorkerId) -> EngineSettings {
-        EngineSettings {
-            pipeline: Arc::from("simulated"),
-            owner: Arc::from(worker.to_string()),
-            writers: self.writers,
-            batch: BatchLimits { rows: self.rows, bytes: 1 << 20, linger: self.linger },
-            retry: RetrySettings { initial_delay: Duration::from_millis(50), max_delay: Duration::from_secs(2), give_up_after: None },
-            records_per_second: self.records_per_second,
-            shutdown_timeout: Duration::from_secs(8),
-            drain_timeout: Duration::from_millis(2500),
-            halt_retry: Duration::from_secs(3),
-            idle_check: Duration::from_secs(3),
-            ..EngineSettings::default()
-        }
-    }
-}
 
 /// What a seed came to.
 #[derive(Debug)]
 pub struct Outcome {
     pub seed: u64,
     pub hash: u64,
-    pub histogram: BTreeMap<&'static str, u64>,
+    pub histogram: BTreeMap<String, u64>,
+    /// Batches that took effect.
+    pub batches: u64,
+    /// The faults of its list that fired, by number, and what each did.
+    pub faults: Vec<(u32, String)>,
     pub violations: Vec<String>,
     pub story: Vec<String>,
 }
 
 /// Runs one seed on this thread, with a bug planted or without.
 pub fn simulate(seed: u64, bug: Option<Bug>) -> Outcome {
+    simulate_without(seed, bug, &BTreeSet::new())
+}
+
+/// Runs one seed with some of its faults left out.
+pub fn simulate_without(seed: u64, bug: Option<Bug>, left_out: &BTreeSet<u32>) -> Outcome {
     planted::plant(bug);
+    trace::begin();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-    let outcome = runtime.block_on(run(seed));
+    let outcome = runtime.block_on(run(seed, left_out));
     drop(runtime);
     planted::plant(None);
     outcome
 }
 
-async fn run(seed: u64) -> Outcome {
-    let mut random = SmallRng::seed_from_u64(seed);
-    let plan = Plan::draw(&mut random);
-    let sim = Sim::new(plan.clone(), random.random());
+async fn run(seed: u64, left_out: &BTreeSet<u32>) -> Outcome {
+    let plan = Plan::draw(&mut stream(seed, "plan", 0));
+    let list = faults::draw(&plan, seed);
+    let sim = Sim::new(plan.clone(), seed);
     sim.lock().story.tell(format_args!("seed {seed}: {plan:?}"));
     tokio::spawn(coordinate(sim.clone()));
     tokio::spawn(reap(sim.clone()));
     for _ in 0..plan.workers {
-        worker::start(&sim);
+        let instance = sim.lock().new_instance();
+        worker::start(&sim, instance);
     }
     let producer = tokio::spawn(produce(sim.clone()));
-    chaos(sim.clone()).await;
+    chaos(sim.clone(), &list, left_out).await;
     producer.abort();
     let at_rest = settle(&sim).await;
-    let (batches, violations, hash, histogram);
-    {
-        let mut world = sim.lock();
-        if at_rest {
-            oracle::judge(&mut world);
-        }
-        batches = world.witness.batches;
-        world.story.counts.insert("batches", batches);
-        world.count_totals();
-        hash = world.story.hash();
-        histogram = world.story.counts.clone();
-        violations = world.story.violations.clone();
+    let mut world = sim.lock();
+    if at_rest {
+        world.witness_leavings();
+        oracle::judge(&mut world);
     }
-    Outcome { seed, hash, histogram, violations, story: sim.into_story().into_lines() }
+    world.count_totals();
+    let batches = world.witness.batches;
+    drop(world);
+    let mut story = sim.into_story();
+    Outcome {
+        seed,
+        hash: story.hash(),
+        histogram: story.histogram(),
+        batches,
+        faults: std::mem::take(&mut story.faults),
+        violations: std::mem::take(&mut story.violations),
+        story: story.into_lines(),
+    }
 }
 
 /// Producers: bursts, now here, now there.
 async fn produce(sim: Shared) {
+    let mut dice = stream(sim.lock().seed, "producers", 0);
     let (entries, trouble) = {
         let world = sim.lock();
         (world.plan.entries, world.plan.trouble)
@@ -158,14 +99,14 @@ async fn produce(sim: Shared) {
     let bursts = entries / 12;
     let gap = u64::try_from(trouble.as_millis()).unwrap_or(0) / bursts as u64;
     loop {
-        sim.pause(0, gap * 2).await;
+        sleep(milliseconds(&mut dice, 0, gap * 2)).await;
         let mut world = sim.lock();
+        let length = dice.random_range(4..=20);
         let partitions = world.log.partitions();
-        let Some(partition) = partitions.choose(&mut world.random).cloned() else { return };
-        let length = world.random.random_range(4..=20);
-        let world = &mut *world;
+        let Some(partition) = partitions.choose(&mut dice) else { continue };
+        let skips = world.plan.skips;
         for _ in 0..length {
-            world.log.produce(&partition, world.plan.skips, &mut world.random);
+            world.log.produce(partition, skips, &mut dice);
         }
     }
 }
@@ -189,17 +130,19 @@ async fn settle(sim: &Shared) -> bool {
     // Restarts that are still due come first: a group without members reads nothing.
     sleep(Duration::from_secs(6)).await;
     if sim.lock().workers_in(State::Running).is_empty() {
-        worker::start(sim);
+        let instance = sim.lock().new_instance();
+        worker::start(sim, instance);
     }
     let stopped = {
         let mut world = sim.lock();
+        let mut dice = stream(world.seed, "rest", 0);
         world.move_offsets_after_a_restore();
-        let stopped = world.refuse_one_more();
+        let stopped = world.refuse_one_more(&mut dice);
         // A last record everywhere: its offset commit makes good for those that failed. Some partitions end in a gap.
-        let world = &mut *world;
+        let skips = world.plan.skips;
         for partition in world.log.partitions() {
             for _ in 0..3 {
-                world.log.produce(&partition, world.plan.skips, &mut world.random);
+                world.log.produce(&partition, skips, &mut dice);
             }
         }
         stopped
@@ -210,9 +153,17 @@ async fn settle(sim: &Shared) -> bool {
             return false;
         }
         let mut world = sim.lock();
-        world.story.count("halted partition beside others");
+        world.story.count(Event::HaltedBesideOthers);
         world.server.refused_payloads.clear();
         world.story.tell(format_args!("the table is altered: it takes the refused record"));
+    }
+    if !wait(sim, |world| oracle::behind(world, None)).await {
+        return false;
+    }
+    if sim.lock().plan.is_mended {
+        while !sim.lock().end_halts() {
+            sleep(Duration::from_millis(20)).await;
+        }
     }
     if !wait(sim, |world| oracle::behind(world, None)).await || !wait(sim, oracle::held).await {
         return false;
@@ -220,6 +171,11 @@ async fn settle(sim: &Shared) -> bool {
     if !restored_at_rest(sim).await {
         return false;
     }
+    sim.lock().leave_halted();
+    stop_all(sim).await
+}
+
+async fn stop_all(sim: &Shared) -> bool {
     let running = sim.lock().workers_in(State::Running);
     for worker in running {
         sim.lock().stop(worker);
@@ -239,11 +195,11 @@ async fn settle(sim: &Shared) -> bool {
 
 /// A database that goes back in time while nothing is written is noticed all the same. Whether it came to rest again.
 async fn restored_at_rest(sim: &Shared) -> bool {
-    if !sim.lock().restore() {
+    let is_restored = sim.lock().restore_at_rest();
+    if !is_restored {
         return true;
     }
     sim.locks_freed.notify_waiters();
-    sim.lock().story.count("database restored at rest");
     // Where a person must help, every lane has stopped by then.
     sleep(Duration::from_secs(12)).await;
     sim.lock().move_offsets_after_a_restore();

@@ -5,28 +5,29 @@ use std::{
     sync::Arc,
 };
 
-use oncesink::source::{Buffer, Change, Channels, Commit, Found, Identity, Input, RecordsBuilder, Reply, Sequence, Source, Start, TopicFound};
+use oncesink::source::{Buffer, Change, Channels, Commit, Found, Identity, Input, Sequence, Source, Start, TopicFound};
 use oncesink_sinks::{
     checkpoint::Committed,
     model::{NextOffset, Partition},
 };
-use rand::Rng;
 use tokio::{
     select,
-    sync::{
-        mpsc::{self, UnboundedReceiver, UnboundedSender},
-        oneshot,
-    },
-    time::{sleep, timeout},
+    sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
+    time::sleep,
 };
 
 use super::{
     Shared, World,
-    faults::Weather,
+    events::Event,
     group::{MemberId, Order},
-    log::Entry,
-    worker::{WorkerId, gate},
+    log::PartitionLog,
+    weather::Weather,
+    worker::{InstanceId, WorkerId, gate},
 };
+
+mod callbacks;
+mod commits;
+mod deliveries;
 
 enum Command {
     Start(Vec<Start>),
@@ -90,11 +91,14 @@ struct Position {
     next: Option<i64>,
     /// The last offset that the engine was told to be passed.
     passed: i64,
+    /// Which making of the topic it reads: what it has fetched is of no other.
+    incarnation: Option<u64>,
 }
 
 struct Consumer {
     sim: Shared,
     worker: WorkerId,
+    instance: Option<InstanceId>,
     member: MemberId,
     orders: UnboundedReceiver<Order>,
     commands: UnboundedReceiver<Command>,
@@ -106,10 +110,12 @@ struct Consumer {
     stale: Vec<(Partition, Sequence, i64)>,
     buffer: Arc<Buffer>,
     is_paused: bool,
+    /// Another process has its instance id: it never joins again.
+    is_fenced: bool,
 }
 
 /// Joins the group and starts the client's thread.
-pub fn start(sim: &Shared, worker: WorkerId) -> (SimulatedSource, Channels) {
+pub fn start(sim: &Shared, worker: WorkerId, instance: Option<InstanceId>) -> (SimulatedSource, Channels) {
     let (commands, received_commands) = mpsc::unbounded_channel();
     let (changes, received_changes) = mpsc::unbounded_channel();
     let (inputs, received_inputs) = mpsc::unbounded_channel();
@@ -117,12 +123,13 @@ pub fn start(sim: &Shared, worker: WorkerId) -> (SimulatedSource, Channels) {
     let (member, buffer) = {
         let mut world = sim.lock();
         let buffer = Arc::new(Buffer::new(world.plan.buffer));
-        (world.group.join(worker, sender), buffer)
+        (world.join(worker, instance, sender), buffer)
     };
     sim.group_changed.notify_waiters();
     let consumer = Consumer {
         sim: sim.clone(),
         worker,
+        instance,
         member,
         orders,
         commands: received_commands,
@@ -133,13 +140,14 @@ pub fn start(sim: &Shared, worker: WorkerId) -> (SimulatedSource, Channels) {
         stale: Vec::new(),
         buffer: buffer.clone(),
         is_paused: false,
+        is_fenced: false,
     };
     tokio::spawn(consumer.run());
     let source = SimulatedSource { sim: sim.clone(), worker, commands, buffer };
     (source, Channels { changes: received_changes, inputs: received_inputs })
 }
 
-enum Event {
+enum Happens {
     Order(Order),
     Command(Option<Command>),
     Tick,
@@ -150,25 +158,25 @@ impl Consumer {
         let mut idle = false;
         loop {
             let cut_off = self.sim.lock().life(self.worker).is_some_and(|life| life.cut_off);
-            let tick = self.sim.lock().milliseconds(if idle { 20 } else { 1 }, if idle { 80 } else { 15 });
+            let tick = self.sim.lock().milliseconds(self.worker, if idle { 20 } else { 1 }, if idle { 80 } else { 15 });
             let event = select! {
                 biased;
-                Some(order) = self.orders.recv(), if !cut_off => Event::Order(order),
-                command = self.commands.recv() => Event::Command(command),
-                () = sleep(tick) => Event::Tick,
+                Some(order) = self.orders.recv(), if !cut_off => Happens::Order(order),
+                command = self.commands.recv() => Happens::Command(command),
+                () = sleep(tick) => Happens::Tick,
             };
             gate(&self.sim, self.worker).await;
             idle = false;
             match event {
-                Event::Order(Order::Assign(partitions)) => self.assign(partitions).await,
-                Event::Order(Order::Revoke(partitions)) => self.revoke(partitions).await,
-                Event::Command(Some(Command::Start(starts))) => self.start(starts),
-                Event::Command(Some(Command::Commit(commits))) => self.commit(commits),
-                Event::Command(Some(Command::LookUp(partitions))) => self.look_up(&partitions).await,
-                Event::Command(Some(Command::Close)) => break self.close().await,
+                Happens::Order(Order::Assign(partitions)) => self.assign(partitions).await,
+                Happens::Order(Order::Revoke(partitions)) => self.revoke(partitions).await,
+                Happens::Command(Some(Command::Start(starts))) => self.start(starts),
+                Happens::Command(Some(Command::Commit(commits))) => self.commit(commits),
+                Happens::Command(Some(Command::LookUp(partitions))) => self.look_up(&partitions).await,
+                Happens::Command(Some(Command::Close)) => break self.close().await,
                 // The engine is gone without a word.
-                Event::Command(None) => break self.leave(),
-                Event::Tick => {
+                Happens::Command(None) => break self.leave(),
+                Happens::Tick => {
                     self.notice_expulsion();
                     idle = !self.deliver();
                 }
@@ -176,149 +184,31 @@ impl Consumer {
         }
     }
 
-    /// The assign callback: nothing else happens on this thread until it is answered or its time is over.
-    async fn assign(&mut self, partitions: Vec<Partition>) {
-        self.sim.pause(1, 20).await;
-        gate(&self.sim, self.worker).await;
-        let (reply, answer) = oneshot::channel();
-        let budget = self.sim.lock().plan.callback_budget;
-        {
-            let mut world = self.sim.lock();
-            world.story.tell(format_args!("{}: assigned {}", self.worker, list(&partitions)));
-            world.story.count("assigned");
-            let found = partitions.iter().map(|partition| world.find(partition)).collect();
-            let topics = world.find_topics(&partitions);
-            world.witness.hand_over(self.worker, &partitions);
-            self.assigned.extend(partitions.iter().cloned());
-            let _ = self.changes.send(Change::Assigned { partitions: found, topics, reply: Reply::new(move |starts| reply.send(starts).is_ok()) });
-        }
-        let answer = timeout(budget, answer).await;
-        gate(&self.sim, self.worker).await;
-        match answer {
-            Ok(Ok(starts)) => self.start(starts),
-            _ => self.sim.lock().story.count("assign callback over its budget"),
-        }
-    }
-
-    async fn revoke(&mut self, partitions: Vec<Partition>) {
-        let partitions: Vec<Partition> = partitions.into_iter().filter(|partition| self.assigned.contains(partition)).collect();
-        let (reply, answer) = oneshot::channel();
-        let budget = self.sim.lock().plan.callback_budget;
-        {
-            let mut world = self.sim.lock();
-            world.story.tell(format_args!("{}: revoked {}", self.worker, list(&partitions)));
-            world.story.count("revoked");
-            let (sim, worker) = (self.sim.clone(), self.worker);
-            let given = world.witness.assignments(worker, &partitions);
-            let reply = Reply::new(move |commits: Vec<Commit>| {
-                let mut world = sim.lock();
-                for commit in &commits {
-                    world.witness_offset_commit(worker, commit);
-                }
-                // From the answer on the partitions are not the engine's, whether or not anybody still waited for it.
-                world.witness.give_back(worker, &given);
-                drop(world);
-                reply.send(commits).is_ok()
-            });
-            let _ = self.changes.send(Change::Revoked { partitions: partitions.clone(), reply });
-        }
-        let answer = timeout(budget, answer).await;
-        gate(&self.sim, self.worker).await;
-        match answer {
-            Ok(Ok(commits)) => self.commit(commits),
-            _ => self.sim.lock().story.count("revoke callback over its budget"),
-        }
-        self.unassign(&partitions);
-        self.sim.lock().group.gave_back(self.member, &partitions);
-        self.sim.group_changed.notify_waiters();
-    }
-
-    /// The client stops reading them, but what it has handed over, or is about to, still comes.
-    fn unassign(&mut self, partitions: &[Partition]) {
-        for partition in partitions {
-            self.assigned.remove(partition);
-            if let Some(Position { sequence, next: Some(next), .. }) = self.positions.remove(partition) {
-                self.stale.push((partition.clone(), sequence, next));
-            }
-        }
-    }
-
-    /// Learns, as the next heartbeat would tell, that the group has gone on without this member; joins again.
-    fn notice_expulsion(&mut self) {
-        let mut world = self.sim.lock();
-        let hears = world.life(self.worker).is_some_and(|life| !life.cut_off);
-        if !hears || world.group.is_member(self.member) {
-            return;
-        }
-        let (sender, orders) = mpsc::unbounded_channel();
-        self.orders = orders;
-        let lost: Vec<Partition> = self.assigned.iter().cloned().collect();
-        world.story.tell(format_args!("{}: lost {}", self.worker, list(&lost)));
-        world.story.count("lost");
-        self.member = world.group.join(self.worker, sender);
-        drop(world);
-        self.unassign(&lost);
-        // Records that were fetched before the client knew come before it says so.
-        self.deliver_stale();
-        if !lost.is_empty() {
-            let _ = self.changes.send(Change::Lost { partitions: lost });
-        }
-        self.sim.group_changed.notify_waiters();
-    }
-
     fn start(&mut self, starts: Vec<Start>) {
-        let mut out_of_range = Vec::new();
-        {
-            let mut world = self.sim.lock();
-            for start in starts {
-                if !self.assigned.contains(&start.partition) {
-                    continue;
-                }
-                world.story.tell(format_args!(
-                    "{}: start {} at {} under {}",
-                    self.worker,
-                    start.partition,
-                    start.from.map_or_else(|| "rest".to_owned(), |from| from.to_string()),
-                    start.sequence.0
-                ));
-                if let Some(Position { sequence, next: Some(next), .. }) = self.positions.remove(&start.partition) {
-                    self.stale.push((start.partition.clone(), sequence, next));
-                }
-                let mut next = start.from.map(NextOffset::get);
-                if let (Some(from), Some(log)) = (next, world.log.partition(&start.partition))
-                    && (from < log.low || from > log.high())
-                {
-                    next = None;
-                    out_of_range.push(world.find(&start.partition));
-                    world.story.count("out of range");
-                }
-                self.positions.insert(start.partition, Position { sequence: start.sequence, next, passed: -1 });
-            }
-        }
-        if !out_of_range.is_empty() {
-            let _ = self.changes.send(Change::OutOfRange { partitions: out_of_range });
-        }
-    }
-
-    fn commit(&mut self, commits: Vec<Commit>) {
-        let mut world = self.sim.lock();
-        let cut_off = world.life(self.worker).is_some_and(|life| life.cut_off);
-        for commit in commits {
-            if cut_off || world.strikes(Weather::CommitFailures, 50) {
+        for start in starts {
+            if !self.assigned.contains(&start.partition) {
                 continue;
             }
-            world.story.tell(format_args!("{}: commits {} of {}", self.worker, commit.next, commit.partition));
-            if !world.group.commit(self.member, commit) {
-                world.story.count("offset commit of a stranger refused");
-            }
+            let from = start.from.map_or_else(|| "rest".to_owned(), |from| from.to_string());
+            self.sim.lock().story.tell(format_args!("{}: start {} at {from} under {}", self.worker, start.partition, start.sequence.0));
+            self.stand_still(&start.partition);
+            let position = Position { sequence: start.sequence, next: start.from.map(NextOffset::get), passed: -1, incarnation: None };
+            self.positions.insert(start.partition, position);
+        }
+    }
+
+    /// Nothing more is fetched of a partition, but what has been fetched still comes.
+    fn stand_still(&mut self, partition: &Partition) {
+        if let Some(Position { sequence, next: Some(next), .. }) = self.positions.remove(partition) {
+            self.stale.push((partition.clone(), sequence, next));
         }
     }
 
     async fn look_up(&mut self, partitions: &[Partition]) {
-        self.sim.pause(1, 30).await;
+        self.sim.pause(self.worker, 1, 30).await;
         gate(&self.sim, self.worker).await;
         let mut world = self.sim.lock();
-        world.story.count("looked up");
+        world.story.count(Event::LookedUp);
         let found = partitions.iter().map(|partition| world.find(partition)).collect();
         let topics = world.find_topics(partitions);
         let _ = self.changes.send(Change::LookedUp { partitions: found, topics });
@@ -326,91 +216,32 @@ impl Consumer {
 
     async fn close(mut self) {
         let all: Vec<Partition> = self.assigned.iter().cloned().collect();
-        if !all.is_empty() {
-            self.revoke(all).await;
+        if self.is_fenced && self.sim.lock().chance(self.worker, 50) {
+            self.lose(&all);
+        } else if !all.is_empty() {
+            self.hand_back(&all).await;
         }
         self.leave();
     }
 
+    /// A static member says nothing: its partitions wait for it until its session is over.
     fn leave(self) {
-        self.sim.lock().group.leave(self.member);
-        self.sim.group_changed.notify_waiters();
-    }
-
-    /// Whether anything was delivered.
-    fn deliver(&mut self) -> bool {
-        if !self.stale.is_empty() {
-            self.deliver_stale();
-        }
-        self.is_paused = if self.is_paused { !self.buffer.has_room_again() } else { self.buffer.is_full() };
-        if self.is_paused {
-            self.sim.lock().story.count("intake paused");
-            return false;
-        }
-        let mut delivered = false;
-        let partitions: Vec<Partition> = self.positions.keys().cloned().collect();
-        for partition in partitions {
-            let Some((sequence, next)) = self.positions.get(&partition).and_then(|position| Some((position.sequence, position.next?))) else { continue };
-            let most = self.sim.lock().random.random_range(0..12);
-            let reached = self.hand_over(&partition, sequence, next, most);
-            let Some(position) = self.positions.get_mut(&partition) else { continue };
-            delivered |= reached > next;
-            position.next = Some(reached);
-            let world = self.sim.lock();
-            let Some(log) = world.log.partition(&partition) else { continue };
-            let ends_in_gap = matches!(log.entries.last(), Some(Entry::Control));
-            if reached == log.high() && ends_in_gap && position.passed < reached {
-                position.passed = reached;
-                let _ = self.inputs.send(Input::Passed { partition, sequence, next: NextOffset::new(reached) });
-            }
-        }
-        delivered
-    }
-
-    /// Sends up to `most` entries from `next` on, in one piece; returns the offset after them.
-    fn hand_over(&self, partition: &Partition, sequence: Sequence, next: i64, most: usize) -> i64 {
-        let world = self.sim.lock();
-        let Some(log) = world.log.partition(partition) else { return next };
-        let mut records = RecordsBuilder::new(partition.clone(), sequence);
-        let mut reached = next;
-        let from = usize::try_from(next).unwrap_or(0);
-        for entry in log.entries.iter().skip(from).take(most) {
-            if let Entry::Record(fact) = entry {
-                let (key, value) = (fact.id.to_string(), fact.text());
-                records.push(reached, reached, Some(key.as_bytes()), Some(value.as_bytes()), std::iter::empty());
-            }
-            reached += 1;
+        let mut world = self.sim.lock();
+        if self.instance.is_some() {
+            world.story.count(Event::StaticStopped);
+        } else {
+            world.group.leave(self.member);
         }
         drop(world);
-        if !records.is_empty() {
-            let records = records.finish();
-            self.buffer.add(records.cost());
-            let _ = self.inputs.send(Input::Records(records));
-        }
-        reached
-    }
-
-    fn deliver_stale(&mut self) {
-        for (partition, sequence, next) in std::mem::take(&mut self.stale) {
-            let most = {
-                let mut world = self.sim.lock();
-                if !world.chance(60) {
-                    continue;
-                }
-                world.random.random_range(1..8)
-            };
-            if self.hand_over(&partition, sequence, next, most) > next {
-                self.sim.lock().story.count("stale delivery");
-            }
-        }
+        self.sim.group_changed.notify_waiters();
     }
 }
 
 impl World {
     /// What Kafka says of a partition, if it says anything.
     fn find(&mut self, partition: &Partition) -> Found {
-        let committed = if self.strikes(Weather::LookUpFailures, 40) { Committed::Unknown } else { self.group.committed(partition) };
-        let ends = if self.strikes(Weather::LookUpFailures, 40) { None } else { self.log.partition(partition).map(super::log::PartitionLog::ends) };
+        let committed = if self.strikes(Weather::LookUpFailures, 40).is_some() { Committed::Unknown } else { self.group.committed(partition) };
+        let ends = if self.strikes(Weather::LookUpFailures, 40).is_some() { None } else { self.log.partition(partition).map(PartitionLog::ends) };
         Found { partition: partition.clone(), committed, ends }
     }
 
@@ -418,7 +249,7 @@ impl World {
         let names: BTreeSet<Arc<str>> = partitions.iter().map(|partition| partition.topic.clone()).collect();
         let mut found = Vec::new();
         for topic in names {
-            let failed = self.strikes(Weather::LookUpFailures, 30);
+            let failed = self.strikes(Weather::LookUpFailures, 30).is_some();
             let partitions = match self.log.topic(&topic) {
                 Some(known) if !failed => known.partitions.iter().map(|log| (log.ends(), Some(NextOffset::new(log.low)))).collect(),
                 _ => Vec::new(),

@@ -14,6 +14,7 @@ use tokio::time::Instant;
 
 use super::{
     World,
+    person::Decision,
     worker::{State, WorkerId},
 };
 
@@ -37,6 +38,8 @@ pub struct Tables {
     pub appended: BTreeMap<Arc<str>, Vec<Row>>,
     /// Tables with a key in their first column.
     pub keyed: BTreeMap<Arc<str>, BTreeMap<i64, Row>>,
+    /// What a person did to checkpoints.
+    pub audit: Vec<Decision>,
 }
 
 /// What one transaction would change.
@@ -58,6 +61,8 @@ pub struct Connection {
     pub committing: bool,
     /// The client took it for lost, whatever the server still thinks of it.
     pub given_up: bool,
+    /// It leads to a server that takes no writes any more.
+    pub is_read_only: bool,
     /// When the server notices that its client is gone.
     dies_at: Option<Instant>,
 }
@@ -71,8 +76,9 @@ pub struct ServerState {
     next_connection: u64,
     /// A copy that may be restored, and which partitions there were.
     pub backup: Option<Tables>,
-    /// Payloads that the tables refuse until somebody alters them.
+    /// Payloads that the tables refuse until somebody alters them, and those that they refused at some time.
     pub refused_payloads: BTreeSet<i64>,
+    pub once_refused: BTreeSet<i64>,
 }
 
 impl Default for ServerState {
@@ -85,6 +91,7 @@ impl Default for ServerState {
             next_connection: 0,
             backup: None,
             refused_payloads: BTreeSet::new(),
+            once_refused: BTreeSet::new(),
         }
     }
 }
@@ -98,11 +105,32 @@ pub enum Asked {
 }
 
 impl ServerState {
-    pub fn connect(&mut self, worker: WorkerId) -> ConnectionId {
+    pub fn connect(&mut self, worker: WorkerId, is_read_only: bool) -> ConnectionId {
         self.next_connection += 1;
         let id = ConnectionId(self.next_connection);
-        self.connections.insert(id, Connection { worker, transaction: None, waits_for: None, committing: false, given_up: false, dies_at: None });
+        let connection = Connection { worker, transaction: None, waits_for: None, committing: false, given_up: false, is_read_only, dies_at: None };
+        self.connections.insert(id, connection);
         id
+    }
+
+    /// Another server takes over: connections stay with the old one, which lets nobody write any more.
+    pub fn fail_over(&mut self) {
+        for connection in self.connections.values_mut() {
+            connection.is_read_only = true;
+            if let Some(transaction) = &mut connection.transaction {
+                transaction.failed = true;
+            }
+        }
+        self.locks.clear();
+    }
+
+    pub fn refuse(&mut self, payload: i64) {
+        self.refused_payloads.insert(payload);
+        self.once_refused.insert(payload);
+    }
+
+    pub fn is_locked(&self, lock: &Lock) -> bool {
+        self.locks.contains_key(lock)
     }
 
     /// Ends a connection and, with it, what it had not committed.
@@ -268,7 +296,7 @@ impl World {
     pub fn let_connections_die(&mut self, worker: WorkerId) {
         let ids: Vec<ConnectionId> = self.server.connections.iter().filter(|(_, connection)| connection.worker == worker).map(|(id, _)| *id).collect();
         for id in ids {
-            let at = Instant::now() + self.milliseconds(0, 5000);
+            let at = Instant::now() + self.milliseconds(worker, 0, 5000);
             self.server.disconnect_later(id, at);
         }
     }

@@ -14,10 +14,15 @@ use oncesink_sinks::{
 use rand::{Rng, seq::SliceRandom};
 use tokio::{
     sync::mpsc::UnboundedSender,
-    time::{Instant, timeout},
+    time::{Instant, sleep, timeout},
 };
 
-use super::{Shared, World, worker::WorkerId};
+use super::{
+    Shared, World,
+    dice::{Dice, milliseconds},
+    events::Event,
+    worker::{InstanceId, WorkerId},
+};
 
 /// A member that was not heard for that long is put out.
 const SESSION_TIMEOUT: Duration = Duration::from_secs(6);
@@ -42,9 +47,63 @@ pub enum Order {
     Assign(Vec<Partition>),
 }
 
+/// Why an offset commit was not taken, or seems not to be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CommitCode {
+    RebalanceInProgress,
+    IllegalGeneration,
+    UnknownMemberId,
+    StaleMemberEpoch,
+    FencedInstanceId,
+    RequestTimedOut,
+    NotCoordinator,
+    CoordinatorLoadInProgress,
+    CoordinatorNotAvailable,
+    ConnectionLost,
+    GroupAuthorizationFailed,
+}
+
+impl CommitCode {
+    pub const ALL: [Self; 11] = [
+        Self::RebalanceInProgress,
+        Self::IllegalGeneration,
+        Self::UnknownMemberId,
+        Self::StaleMemberEpoch,
+        Self::FencedInstanceId,
+        Self::RequestTimedOut,
+        Self::NotCoordinator,
+        Self::CoordinatorLoadInProgress,
+        Self::CoordinatorNotAvailable,
+        Self::ConnectionLost,
+        Self::GroupAuthorizationFailed,
+    ];
+
+    pub const fn event(self) -> Event {
+        match self {
+            Self::RebalanceInProgress => Event::CommitRebalanceInProgress,
+            Self::IllegalGeneration => Event::CommitIllegalGeneration,
+            Self::UnknownMemberId => Event::CommitUnknownMember,
+            Self::StaleMemberEpoch => Event::CommitStaleEpoch,
+            Self::FencedInstanceId => Event::CommitFencedInstance,
+            Self::RequestTimedOut => Event::CommitTimedOut,
+            Self::NotCoordinator => Event::CommitNotCoordinator,
+            Self::CoordinatorLoadInProgress => Event::CommitCoordinatorLoading,
+            Self::CoordinatorNotAvailable => Event::CommitCoordinatorAway,
+            Self::ConnectionLost => Event::CommitConnectionLost,
+            Self::GroupAuthorizationFailed => Event::CommitNotAuthorized,
+        }
+    }
+
+    /// Whether the coordinator may have taken it all the same: it is an answer that is missing, not a refusal.
+    pub const fn is_missing_answer(self) -> bool {
+        matches!(self, Self::RequestTimedOut | Self::ConnectionLost)
+    }
+}
+
 #[derive(Debug)]
 struct Member {
     worker: WorkerId,
+    instance: Option<InstanceId>,
     orders: UnboundedSender<Order>,
     /// What the coordinator takes it to hold.
     held: BTreeSet<Partition>,
@@ -55,32 +114,44 @@ struct Member {
 pub struct Group {
     protocol: Protocol,
     members: BTreeMap<MemberId, Member>,
+    /// Members whose instance id another one has taken.
+    fenced: BTreeSet<MemberId>,
     next_member: u64,
     pub rebalance_wanted: bool,
+    is_rebalancing: bool,
+    /// Partitions of a topic that was deleted: nobody keeps them over the next rebalance.
+    gone: BTreeSet<Partition>,
     committed: BTreeMap<Partition, (NextOffset, String)>,
+    dice: Dice,
 }
 
 impl Group {
-    pub fn new(protocol: Protocol) -> Self {
-        Self { protocol, members: BTreeMap::new(), next_member: 0, rebalance_wanted: false, committed: BTreeMap::new() }
+    pub fn new(protocol: Protocol, dice: Dice) -> Self {
+        Self {
+            protocol,
+            members: BTreeMap::new(),
+            fenced: BTreeSet::new(),
+            next_member: 0,
+            rebalance_wanted: false,
+            is_rebalancing: false,
+            gone: BTreeSet::new(),
+            committed: BTreeMap::new(),
+            dice,
+        }
     }
 
-    pub fn join(&mut self, worker: WorkerId, orders: UnboundedSender<Order>) -> MemberId {
-        self.next_member += 1;
-        let member = MemberId(self.next_member);
-        self.members.insert(member, Member { worker, orders, held: BTreeSet::new(), giving_back: BTreeSet::new() });
-        self.rebalance_wanted = true;
-        member
+    pub fn is_member(&self, member: MemberId) -> bool {
+        self.members.contains_key(&member)
+    }
+
+    pub fn is_fenced(&self, member: MemberId) -> bool {
+        self.fenced.contains(&member)
     }
 
     pub fn leave(&mut self, member: MemberId) {
         if self.members.remove(&member).is_some() {
             self.rebalance_wanted = true;
         }
-    }
-
-    pub fn is_member(&self, member: MemberId) -> bool {
-        self.members.contains_key(&member)
     }
 
     pub fn gave_back(&mut self, member: MemberId, partitions: &[Partition]) {
@@ -93,12 +164,15 @@ impl Group {
     }
 
     /// As the broker does it: a member of the group may commit any partition, anybody else none.
-    pub fn commit(&mut self, member: MemberId, commit: Commit) -> bool {
-        let accepted = self.is_member(member);
-        if accepted {
-            self.committed.insert(commit.partition, (commit.next, commit.metadata));
+    pub fn commit(&mut self, member: MemberId, commit: Commit) -> Result<(), CommitCode> {
+        if self.is_fenced(member) {
+            return Err(CommitCode::FencedInstanceId);
         }
-        accepted
+        if !self.is_member(member) {
+            return Err(CommitCode::UnknownMemberId);
+        }
+        self.committed.insert(commit.partition, (commit.next, commit.metadata));
+        Ok(())
     }
 
     pub fn committed(&self, partition: &Partition) -> Committed {
@@ -120,24 +194,54 @@ impl Group {
         self.committed.clear();
     }
 
+    /// A topic was deleted: the group's offsets of it go with it.
+    pub fn topic_deleted(&mut self, topic: &Arc<str>, partitions: Vec<Partition>) {
+        self.forget_commits_of(std::slice::from_ref(topic));
+        self.gone.extend(partitions);
+        self.rebalance_wanted = true;
+    }
+
     fn all_gave_back(&self) -> bool {
         self.members.values().all(|member| member.giving_back.is_empty())
     }
 }
 
 impl World {
+    /// A process joins. One with an instance id that a member has takes its place: it gets the same partitions, and the others hear nothing
+    /// of it, unless a rebalance is going on. The old holder of the id, should it still run, is fenced.
+    pub fn join(&mut self, worker: WorkerId, instance: Option<InstanceId>, orders: UnboundedSender<Order>) -> MemberId {
+        let group = &mut self.group;
+        group.next_member += 1;
+        let id = MemberId(group.next_member);
+        let mut held = BTreeSet::new();
+        let before = group.members.iter().find(|(_, member)| instance.is_some() && member.instance == instance).map(|(id, _)| *id);
+        match before.and_then(|before| Some((before, group.members.remove(&before)?))) {
+            Some((before, member)) => {
+                group.fenced.insert(before);
+                if group.is_rebalancing {
+                    group.rebalance_wanted = true;
+                } else {
+                    held = member.held;
+                    if !held.is_empty() {
+                        let _ = orders.send(Order::Assign(held.iter().cloned().collect()));
+                    }
+                    self.story.count(Event::StaticBack);
+                }
+                self.story.tell(format_args!("group: {worker} takes the place of {}", member.worker));
+            }
+            None => group.rebalance_wanted = true,
+        }
+        self.group.members.insert(id, Member { worker, instance, orders, held, giving_back: BTreeSet::new() });
+        id
+    }
+
     /// Puts out members that were silent for too long.
     fn expire_members(&mut self) {
         let now = Instant::now();
-        let silent: Vec<MemberId> = self
-            .group
-            .members
-            .iter()
-            .filter(|(_, member)| {
-                self.workers.get(&member.worker).and_then(|life| life.silent_since).is_some_and(|since| now.duration_since(since) >= SESSION_TIMEOUT)
-            })
-            .map(|(member, _)| *member)
-            .collect();
+        let is_silent = |member: &Member| {
+            self.workers.get(&member.worker).and_then(|life| life.silent_since).is_some_and(|since| now.duration_since(since) >= SESSION_TIMEOUT)
+        };
+        let silent: Vec<MemberId> = self.group.members.iter().filter(|(_, member)| is_silent(member)).map(|(member, _)| *member).collect();
         for member in silent {
             self.put_out(member, "its session expired");
         }
@@ -146,25 +250,26 @@ impl World {
     fn put_out(&mut self, member: MemberId, because: &str) {
         if let Some(out) = self.group.members.get(&member) {
             self.story.tell(format_args!("group: {} is put out, {because}", out.worker));
-            self.story.count("member put out");
+            self.story.count(Event::MemberPutOut);
         }
         self.group.leave(member);
     }
 
     /// Who shall hold what: mostly where it is, with some movement.
     fn assignment(&mut self) -> BTreeMap<MemberId, BTreeSet<Partition>> {
-        let mut members: Vec<MemberId> = self.group.members.keys().copied().collect();
-        members.shuffle(&mut self.random);
+        let partitions = self.log.partitions();
+        let group = &mut self.group;
+        let mut members: Vec<MemberId> = group.members.keys().copied().collect();
+        members.shuffle(&mut group.dice);
         let mut target: BTreeMap<MemberId, BTreeSet<Partition>> = members.iter().map(|member| (*member, BTreeSet::new())).collect();
         if members.is_empty() {
             return target;
         }
-        let partitions = self.log.partitions();
         let fair = partitions.len().div_ceil(members.len());
         let mut free = Vec::new();
         for partition in partitions {
-            let holder = self.group.members.iter().find(|(_, member)| member.held.contains(&partition)).map(|(id, _)| *id);
-            let stays = self.random.random_range(0..10) < 7;
+            let holder = group.members.iter().find(|(_, member)| member.held.contains(&partition)).map(|(id, _)| *id);
+            let stays = group.dice.random_range(0..10) < 7;
             match holder.and_then(|holder| target.get_mut(&holder)) {
                 Some(held) if stays && held.len() < fair => {
                     held.insert(partition);
@@ -185,18 +290,21 @@ impl World {
     /// Takes partitions from those who shall not hold them (eager: from all), and says what comes next.
     fn begin_rebalance(&mut self) -> BTreeMap<MemberId, BTreeSet<Partition>> {
         self.group.rebalance_wanted = false;
+        self.group.is_rebalancing = true;
         self.story.count(match self.group.protocol {
-            Protocol::Eager => "rebalance, eager",
-            Protocol::Cooperative => "rebalance, cooperative",
+            Protocol::Eager => Event::RebalanceEager,
+            Protocol::Cooperative => Event::RebalanceCooperative,
         });
         let target = self.assignment();
         let told: Vec<String> =
             target.iter().map(|(id, held)| format!("m{}={}", id.0, held.iter().map(ToString::to_string).collect::<Vec<_>>().join("+"))).collect();
         self.story.tell(format_args!("group: rebalance to {}", told.join(" ")));
+        let gone = std::mem::take(&mut self.group.gone);
         let protocol = self.group.protocol;
         for (id, member) in &mut self.group.members {
             let kept = target.get(id).filter(|_| protocol == Protocol::Cooperative);
-            let revoked: Vec<Partition> = member.held.iter().filter(|partition| !kept.is_some_and(|kept| kept.contains(*partition))).cloned().collect();
+            let is_kept = |partition: &Partition| !gone.contains(partition) && kept.is_some_and(|kept| kept.contains(partition));
+            let revoked: Vec<Partition> = member.held.iter().filter(|partition| !is_kept(partition)).cloned().collect();
             if !revoked.is_empty() {
                 member.giving_back = revoked.iter().cloned().collect();
                 let _ = member.orders.send(Order::Revoke(revoked));
@@ -218,6 +326,7 @@ impl World {
                 let _ = member.orders.send(Order::Assign(new));
             }
         }
+        self.group.is_rebalancing = false;
     }
 }
 
@@ -233,7 +342,8 @@ pub async fn coordinate(sim: Shared) {
             let _ = timeout(Duration::from_millis(200), sim.group_changed.notified()).await;
             continue;
         }
-        sim.pause(1, 300).await;
+        let delay = milliseconds(&mut sim.lock().group.dice, 1, 300);
+        sleep(delay).await;
         let target = sim.lock().begin_rebalance();
         let deadline = Instant::now() + REBALANCE_TIMEOUT;
         loop {

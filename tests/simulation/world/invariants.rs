@@ -1,19 +1,33 @@
-//! What is asserted while a seed runs, from outside the engine: at every COMMIT, every offset commit, every decoded record.
+//! What is asserted while a seed runs, from outside the engine: the invariants of the design by their letters.
+//!
+//! | | holds | asserted |
+//! | --- | --- | --- |
+//! | (a) | what Kafka is told is durable; under exactly-once durable is the checkpoint | at every offset commit, and at every COMMIT |
+//! | (b) | at most one transaction in flight for a partition and an epoch | whenever a batch saves a checkpoint |
+//! | (c) | a record is applied only in the transaction that moves its checkpoint over it | at every COMMIT |
+//! | (d) | the spans of a partition tile its log, with no hole but offsets that hold no visible record | at every COMMIT |
+//! | (e) | after a revocation is answered nothing of the partition is taken in or handed to a writer | at every record, and at every batch handed over |
+//! | (f) | each record leaves the engine once: applied, stale, filtered or skipped, and only if its COMMIT took effect | at the end, against each engine's own counts |
+//! | (g) | the thread that polls never waits longer than its budget | in the callbacks (`consumer/callbacks.rs`) |
+//! | (h) | a halted partition neither blocks nor advances another, nor itself | at every batch handed over; and at the end beside one that is halted (`seeds.rs`) |
+//! | (i) | no failure moves a checkpoint: only a record that the database itself refused may be left out, where the route says so | at every COMMIT |
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use oncesink::source::Commit;
+use oncesink::{engine::trace::Step, source::Commit};
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
-    model::{ClaimId, Delivery, Epoch, Partition},
+    model::{BatchId, ClaimId, Delivery, Epoch, Partition, Span},
 };
 
 use super::{
     World,
     database::{ConnectionId, Transaction},
-    routes,
+    events::Event,
     worker::WorkerId,
 };
+
+mod rows;
 
 /// What was seen so far.
 #[derive(Debug, Default)]
@@ -26,13 +40,16 @@ pub struct Witness {
     in_flight: BTreeMap<(WorkerId, Partition, Epoch), ConnectionId>,
     /// Partitions that an engine has not given back, and the number of their assignment.
     assigned: BTreeMap<(WorkerId, Partition), u64>,
+    /// Assignments that an engine was told to be lost.
+    losing: BTreeMap<(WorkerId, Partition), u64>,
     assignments: u64,
+    /// Where each lane stands, and the batches that were handed to a writer last under their number.
+    lanes: BTreeMap<(WorkerId, Partition), &'static str>,
+    handed_over: BTreeMap<(WorkerId, BatchId), Vec<Span>>,
+    /// Records that left each engine in a transaction that took effect: at least, and at most.
+    left: BTreeMap<WorkerId, (u64, u64)>,
     /// Batches that took effect.
     pub batches: u64,
-    /// Payloads that the database refused at some time.
-    pub refused: BTreeSet<i64>,
-    /// Those of them that were left out, as the routes say.
-    pub skipped: BTreeSet<i64>,
 }
 
 impl Witness {
@@ -59,17 +76,66 @@ impl Witness {
         }
     }
 
+    /// The engine is told that these are gone; they are once it has heard it.
+    pub fn lose(&mut self, worker: WorkerId, partitions: &[Partition]) {
+        for (partition, assignment) in self.assignments(worker, partitions) {
+            self.losing.insert((worker, partition), assignment);
+        }
+    }
+
     /// Its worker knows, or has given up on, how the transaction on this connection ended.
     pub fn settle(&mut self, connection: ConnectionId) {
         self.in_flight.retain(|_, other| *other != connection);
     }
+
+    /// A person moved it.
+    pub fn checkpoint_moved(&mut self, partition: &Partition, to: i64) {
+        self.durable.insert(partition.clone(), to);
+    }
 }
 
 impl World {
-    /// (e) After a revoke is answered no record of the partition is taken in.
+    /// What the engine of this worker has done since it was asked last.
+    pub fn witness_steps(&mut self, worker: WorkerId) {
+        for step in oncesink::engine::trace::take() {
+            match step {
+                Step::Lane { partition, from, to } => self.witness_lane(worker, partition, from, to),
+                Step::HandedOver { batch, spans } => self.witness_handed_over(worker, batch, spans),
+            }
+        }
+    }
+
+    fn witness_lane(&mut self, worker: WorkerId, partition: Partition, from: &'static str, to: &'static str) {
+        self.story.tell(format_args!("{worker}: {partition} goes from {from} to {to}"));
+        self.story.transition(from, to);
+        let place = (worker, partition);
+        if to == "lost"
+            && let Some(assignment) = self.witness.losing.remove(&place)
+        {
+            self.witness.give_back(worker, &[(place.1.clone(), assignment)]);
+        }
+        self.witness.lanes.insert(place, to);
+    }
+
+    /// (e) Nothing is handed to a writer of a partition that was given back. (h) Nor of one that stands still.
+    fn witness_handed_over(&mut self, worker: WorkerId, batch: BatchId, spans: Vec<Span>) {
+        for span in &spans {
+            let place = (worker, span.partition.clone());
+            if !self.witness.assigned.contains_key(&place) {
+                self.story.violation(format!("(e) {worker} hands a batch of {} to a writer, which it has given back", span.partition));
+            }
+            let state = self.witness.lanes.get(&place).copied().unwrap_or("new");
+            if !matches!(state, "running" | "draining" | "halting") {
+                self.story.violation(format!("(h) {worker} hands a batch of {} to a writer, which is {state}", span.partition));
+            }
+        }
+        self.witness.handed_over.insert((worker, batch), spans);
+    }
+
+    /// (e) After a revocation is answered no record of the partition is taken in.
     pub fn witness_decode(&mut self, worker: WorkerId, partition: &Partition) {
         if !self.witness.assigned.contains_key(&(worker, partition.clone())) {
-            self.story.violation(format!("{worker} takes in a record of {partition}, which it has given back"));
+            self.story.violation(format!("(e) {worker} takes in a record of {partition}, which it has given back"));
         }
     }
 
@@ -77,7 +143,7 @@ impl World {
     pub fn witness_offset_commit(&mut self, worker: WorkerId, commit: &Commit) {
         let durable = self.witness.durable.get(&commit.partition).copied().unwrap_or(0);
         if commit.next.get() > durable {
-            self.story.violation(format!("{worker} commits {} of {} to Kafka, but only {durable} is durable", commit.next, commit.partition));
+            self.story.violation(format!("(a) {worker} commits {} of {} to Kafka, but only {durable} is durable", commit.next, commit.partition));
         }
     }
 
@@ -89,7 +155,7 @@ impl World {
         }
         let place = (worker, row.partition.clone(), row.claim.epoch);
         if self.witness.in_flight.get(&place).is_some_and(|other| *other != connection) {
-            self.story.violation(format!("{worker} has two transactions in flight for {} under epoch {}", row.partition, row.claim.epoch.0));
+            self.story.violation(format!("(b) {worker} has two transactions in flight for {} under epoch {}", row.partition, row.claim.epoch.0));
         }
         self.witness.in_flight.insert(place, connection);
     }
@@ -97,12 +163,12 @@ impl World {
     /// Everything that a COMMIT must keep, before it takes effect.
     pub fn witness_commit(&mut self, worker: WorkerId, transaction: &Transaction) {
         let mut spans = Vec::new();
-        let mut is_batch = false;
+        let mut batch = None;
         for (partition, row) in &transaction.checkpoints {
             let before = self.server.tables.checkpoints.get(partition).cloned();
             match before {
                 Some(before) if before.claim == row.claim => {
-                    is_batch = true;
+                    batch = Some(row.batch);
                     self.witness_batch(worker, &before, row);
                     if row.delivery == Delivery::ExactlyOnce {
                         spans.push((partition.clone(), before.next_offset.get(), row.next_offset.get()));
@@ -113,8 +179,11 @@ impl World {
             let durable = self.witness.durable.entry(partition.clone()).or_insert(0);
             *durable = (*durable).max(row.durable.get());
         }
-        self.witness.batches += u64::from(is_batch);
         self.witness_rows(worker, transaction, &spans);
+        if let Some(batch) = batch {
+            self.witness.batches += 1;
+            self.witness_left(worker, batch);
+        }
     }
 
     fn witness_claim(&mut self, worker: WorkerId, before: Option<&CheckpointRow>, row: &CheckpointRow) {
@@ -128,7 +197,7 @@ impl World {
         if row.claim.epoch == Epoch(0) {
             return;
         }
-        self.story.count("claimed");
+        self.story.count(Event::Claimed);
         let epoch = before.map_or(0, |before| before.claim.epoch.0);
         if row.claim.epoch.0 != epoch + 1 {
             self.story.violation(format!("{worker} claims {} with epoch {} after {epoch}", row.partition, row.claim.epoch.0));
@@ -138,14 +207,14 @@ impl World {
         }
         if let Some(before) = before.filter(|before| before.claim.epoch > Epoch(0)) {
             if before.delivery == Delivery::ExactlyOnce && row.next_offset != before.next_offset {
-                self.story.violation(format!("{worker}'s claim moves {} from {} to {}", row.partition, before.next_offset, row.next_offset));
+                self.story.violation(format!("(d) {worker}'s claim moves {} from {} to {}", row.partition, before.next_offset, row.next_offset));
             }
             if row.durable < before.durable {
-                self.story.violation(format!("{worker}'s claim lowers durable of {} from {} to {}", row.partition, before.durable, row.durable));
+                self.story.violation(format!("(a) {worker}'s claim lowers durable of {} from {} to {}", row.partition, before.durable, row.durable));
             }
             let durable = self.witness.durable.get(&row.partition).copied().unwrap_or(0);
             if row.next_offset.get() > durable.max(before.next_offset.get()) {
-                self.story.violation(format!("{worker}'s claim starts {} at {}, but only {durable} is durable", row.partition, row.next_offset));
+                self.story.violation(format!("(d) {worker}'s claim starts {} at {}, but only {durable} is durable", row.partition, row.next_offset));
             }
         }
     }
@@ -161,20 +230,20 @@ impl World {
             None => self.story.violation(format!("{worker} commits {partition}, which nobody has claimed")),
         }
         if row.durable < before.durable {
-            self.story.violation(format!("{worker} lowers durable of {partition} from {} to {}", before.durable, row.durable));
+            self.story.violation(format!("(a) {worker} lowers durable of {partition} from {} to {}", before.durable, row.durable));
         }
         match row.delivery {
             Delivery::ExactlyOnce => {
                 if row.next_offset <= before.next_offset {
-                    self.story.violation(format!("{worker} moves {partition} from {} to {}", before.next_offset, row.next_offset));
+                    self.story.violation(format!("(d) {worker} moves {partition} from {} to {}", before.next_offset, row.next_offset));
                 }
                 if row.durable != row.next_offset {
-                    self.story.violation(format!("{worker} leaves {partition} at {} with durable {}", row.next_offset, row.durable));
+                    self.story.violation(format!("(a) {worker} leaves {partition} at {} with durable {}", row.next_offset, row.durable));
                 }
             }
             Delivery::AtLeastOnce => {
                 if row.next_offset != before.next_offset {
-                    self.story.violation(format!("{worker} moves the floor of {partition}"));
+                    self.story.violation(format!("(a) {worker} moves the floor of {partition}"));
                 }
             }
         }
@@ -186,47 +255,9 @@ impl World {
             row.claim.epoch.0
         ));
     }
+}
 
-    /// (c) A record is applied only in the transaction that moves its checkpoint over it, and (d) spans tile without a hole.
-    fn witness_rows(&mut self, worker: WorkerId, transaction: &Transaction, spans: &[(Partition, i64, i64)]) {
-        let mut expected = Vec::new();
-        for (partition, from, to) in spans {
-            let Some(log) = self.log.partition(partition) else { continue };
-            if *to > log.high() {
-                let high = log.high();
-                self.story.violation(format!("{worker} moves {partition} to {to}, beyond the end of its log at {high}"));
-                continue;
-            }
-            expected.extend(log.visible(*from, *to).map(|(offset, fact)| (partition.clone(), offset, fact.payload)));
-        }
-        let mut written: Vec<(Partition, i64)> =
-            transaction.appended.iter().filter_map(|(table, row)| routes::coordinate(table, row)).map(|at| (at.partition, at.offset)).collect();
-        if self.plan.skips {
-            expected.retain(|(partition, offset, payload)| {
-                let is_left_out = self.witness.refused.contains(payload) && !written.iter().any(|at| at.0 == *partition && at.1 == *offset);
-                // A restored database may take what it refused before.
-                if is_left_out {
-                    self.witness.skipped.insert(*payload);
-                    self.story.count("record skipped");
-                } else {
-                    self.witness.skipped.remove(payload);
-                }
-                !is_left_out
-            });
-        }
-        let mut expected: Vec<(Partition, i64)> = expected.into_iter().map(|(partition, offset, _)| (partition, offset)).collect();
-        expected.sort_unstable();
-        written.sort_unstable();
-        if expected == written {
-            return;
-        }
-        let missing = expected.iter().find(|at| !written.contains(at));
-        let extra = written.iter().find(|at| !expected.contains(at));
-        let text = match (missing, extra) {
-            (Some((partition, offset)), _) => format!("{worker} moves a checkpoint over {partition}@{offset} without writing it"),
-            (None, Some((partition, offset))) => format!("{worker} writes {partition}@{offset} without moving its checkpoint over it"),
-            (None, None) => format!("{worker} writes a record twice in one transaction"),
-        };
-        self.story.violation(text);
-    }
+/// Whether the database has refused this record at some time, and the routes say that such are left out.
+pub(super) fn may_be_left_out(world: &World, payload: i64) -> bool {
+    world.plan.skips && world.server.once_refused.contains(&payload)
 }

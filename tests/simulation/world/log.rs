@@ -1,11 +1,12 @@
-//! The simulated topics: what producers wrote, and which entries a reader never sees.
+//! The simulated topics: what producers wrote, what became of it since, and which entries a reader never sees.
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use oncesink_sinks::model::{Delivery, NextOffset, Partition};
-use rand::{Rng, rngs::SmallRng};
-
 use oncesink::source::Ends;
+use oncesink_sinks::model::{Delivery, NextOffset, Partition};
+use rand::Rng;
+
+use super::dice::Dice;
 
 /// What a record does. Its text is `payload,id,version,kind`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,6 +23,7 @@ pub enum FactKind {
 pub struct Fact {
     /// Unique in a seed: it names the record.
     pub payload: i64,
+    /// Also the record's key in Kafka.
     pub id: i64,
     pub version: i64,
     pub kind: FactKind,
@@ -61,8 +63,15 @@ impl Fact {
 #[derive(Clone, Copy, Debug)]
 pub enum Entry {
     Record(Fact),
-    /// The end of a transaction, or an aborted record: it takes an offset and is never delivered.
+    /// The end of a transaction: it takes an offset and is never delivered.
     Control,
+    /// A record of a transaction that was aborted: a reader of what is committed never sees it.
+    Aborted,
+    /// A record that compaction has removed. `was_applied`: for certain, before that; else it may have been.
+    Vanished {
+        fact: Fact,
+        was_applied: bool,
+    },
 }
 
 /// What is written about in a topic, and so what can be asked of its tables.
@@ -98,32 +107,99 @@ pub struct Topic {
     pub name: Arc<str>,
     pub kind: TopicKind,
     pub partitions: Vec<PartitionLog>,
+    /// It is deleted at the moment.
+    pub is_away: bool,
+    /// How often it was made again.
+    pub incarnation: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct PartitionLog {
     pub low: i64,
     /// From offset 0 on; what lies below `low` is not read any more.
     pub entries: Vec<Entry>,
+    /// The offsets of a transaction that is not at its end: readers do not get beyond its first record.
+    open: Vec<i64>,
+    /// The partition's log before the topic was deleted and made again.
+    pub former: Option<Box<Self>>,
+    /// Retention has passed the checkpoint at some time.
+    pub has_gap: bool,
 }
 
 impl PartitionLog {
+    /// The last stable offset: where a reader of what is committed ends.
     pub fn high(&self) -> i64 {
-        self.entries.len() as i64
+        self.open.first().copied().unwrap_or(self.entries.len() as i64)
     }
 
     pub fn ends(&self) -> Ends {
         Ends { low: NextOffset::new(self.low), high: NextOffset::new(self.high()) }
     }
 
-    /// The records of `[from, to)` that a reader sees and that have rows.
-    pub fn visible(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Fact)> {
+    pub fn entry(&self, offset: i64) -> Option<&Entry> {
+        self.entries.get(usize::try_from(offset).ok()?)
+    }
+
+    pub fn holds_record(&self, offset: i64) -> bool {
+        matches!(self.entry(offset), Some(Entry::Record(_)))
+    }
+
+    /// What stands at `[from, to)`.
+    pub fn range(&self, from: i64, to: i64) -> impl Iterator<Item = (i64, &Entry)> {
         let range = from.clamp(0, self.high()) as usize..to.clamp(0, self.high()) as usize;
         let start = range.start as i64;
-        self.entries.get(range).unwrap_or_default().iter().enumerate().filter_map(move |(index, entry)| match entry {
-            Entry::Record(fact) if fact.is_visible() => Some((start + index as i64, fact)),
-            _ => None,
-        })
+        self.entries.get(range).unwrap_or_default().iter().enumerate().map(move |(index, entry)| (start + index as i64, entry))
+    }
+
+    /// The lowest offset from which on only entries that nobody sees lead to `offset`.
+    pub fn before_gap(&self, mut offset: i64) -> i64 {
+        while offset > 0 && !self.holds_record(offset - 1) {
+            offset -= 1;
+        }
+        offset
+    }
+
+    pub fn begin_transaction(&mut self, facts: Vec<Fact>) {
+        for fact in facts {
+            self.open.push(self.entries.len() as i64);
+            self.entries.push(Entry::Record(fact));
+        }
+    }
+
+    pub fn has_open_transaction(&self) -> bool {
+        !self.open.is_empty()
+    }
+
+    pub fn end_transaction(&mut self, is_committed: bool) {
+        for offset in std::mem::take(&mut self.open) {
+            if let Some(entry) = self.entries.get_mut(offset as usize)
+                && !is_committed
+            {
+                *entry = Entry::Aborted;
+            }
+        }
+        self.entries.push(Entry::Control);
+    }
+
+    /// Removes what has a later record of its key below `bound`; says how many. What lies below `applied` was applied for certain.
+    pub fn compact(&mut self, bound: i64, applied: i64) -> usize {
+        let mut newest: BTreeMap<i64, i64> = BTreeMap::new();
+        for (offset, entry) in self.range(self.low, bound) {
+            if let Entry::Record(fact) = entry {
+                newest.insert(fact.id, offset);
+            }
+        }
+        let mut removed = 0;
+        for offset in self.low..bound {
+            let Some(entry) = self.entries.get_mut(offset as usize) else { break };
+            if let Entry::Record(fact) = *entry
+                && newest.get(&fact.id).is_some_and(|last| *last > offset)
+            {
+                *entry = Entry::Vanished { fact, was_applied: offset < applied };
+                removed += 1;
+            }
+        }
+        removed
     }
 }
 
@@ -139,11 +215,12 @@ pub struct Log {
 impl Log {
     pub fn add_topic(&mut self, kind: TopicKind, partitions: usize) {
         let partitions = (0..partitions).map(|_| PartitionLog::default()).collect();
-        self.topics.push(Topic { name: Arc::from(kind.name()), kind, partitions });
+        self.topics.push(Topic { name: Arc::from(kind.name()), kind, partitions, is_away: false, incarnation: 0 });
     }
 
+    /// A topic that is there.
     pub fn topic(&self, name: &str) -> Option<&Topic> {
-        self.topics.iter().find(|topic| &*topic.name == name)
+        self.topics.iter().find(|topic| !topic.is_away && &*topic.name == name)
     }
 
     pub fn partition(&self, partition: &Partition) -> Option<&PartitionLog> {
@@ -151,56 +228,81 @@ impl Log {
     }
 
     pub fn partition_mut(&mut self, partition: &Partition) -> Option<&mut PartitionLog> {
-        self.topics.iter_mut().find(|topic| topic.name == partition.topic)?.partitions.get_mut(usize::try_from(partition.index).ok()?)
+        let topic = self.topics.iter_mut().find(|topic| !topic.is_away && topic.name == partition.topic)?;
+        topic.partitions.get_mut(usize::try_from(partition.index).ok()?)
     }
 
+    /// All partitions of topics that are there.
     pub fn partitions(&self) -> Vec<Partition> {
-        let mut all: Vec<Partition> = self
-            .topics
-            .iter()
-            .flat_map(|topic| (0..topic.partitions.len()).map(|index| Partition { topic: topic.name.clone(), index: index as i32 }))
-            .collect();
+        let mut all: Vec<Partition> = self.topics.iter().filter(|topic| !topic.is_away).flat_map(Topic::all).collect();
         all.sort_unstable();
         all
     }
 
-    /// Appends one entry: mostly a write, sometimes one of the others.
-    pub fn produce(&mut self, partition: &Partition, with_bad: bool, random: &mut SmallRng) -> Entry {
-        let Some(kind) = self.topic(&partition.topic).map(|topic| topic.kind) else { return Entry::Control };
-        let roll = random.random_range(0..100);
-        let entry = if roll < 6 {
-            Entry::Control
-        } else {
-            self.next_payload += 1;
-            let partition_number = i64::from(partition.index);
-            let small = random.random_range(0..12_i64);
-            let id = match kind {
-                // Any key in any partition: the version alone decides.
-                TopicKind::Orders | TopicKind::Events => small,
-                TopicKind::Ledger => small * 100 + partition_number,
-            };
-            // The partition's number keeps versions of different partitions apart: between them, equal ones have no order.
-            let clock = self.clock.entry(id).or_insert(0);
-            *clock += i64::from(random.random_range(0..10) < 7);
-            let late = if random.random_range(0..10) < 3 { random.random_range(0..4) } else { 0 };
-            let version = (*clock - late).max(0) * 16 + partition_number;
-            let fact_kind = match roll {
-                6..10 => FactKind::Filtered,
-                10..12 if with_bad => FactKind::Bad,
-                12..24 if kind == TopicKind::Ledger => FactKind::Delete,
-                _ => FactKind::Write,
-            };
-            Entry::Record(Fact { payload: self.next_payload, id, version, kind: fact_kind })
+    /// A record as some producer makes it. `roll` decides what it does.
+    pub fn fact(&mut self, partition: &Partition, roll: u32, with_bad: bool, dice: &mut Dice) -> Fact {
+        let kind = self.topics.iter().find(|topic| topic.name == partition.topic).map_or(TopicKind::Events, |topic| topic.kind);
+        self.next_payload += 1;
+        let partition_number = i64::from(partition.index);
+        let small = dice.random_range(0..12_i64);
+        let id = match kind {
+            // Any key in any partition: the version alone decides.
+            TopicKind::Orders | TopicKind::Events => small,
+            TopicKind::Ledger => small * 100 + partition_number,
         };
-        if let Some(log) = self.partition_mut(partition) {
-            log.entries.push(entry);
-        }
+        // The partition's number keeps versions of different partitions apart: between them, equal ones have no order.
+        let clock = self.clock.entry(id).or_insert(0);
+        *clock += i64::from(dice.random_range(0..10) < 7);
+        let late = if dice.random_range(0..10) < 3 { dice.random_range(0..4) } else { 0 };
+        let version = (*clock - late).max(0) * 16 + partition_number;
+        let fact_kind = match roll {
+            6..10 => FactKind::Filtered,
+            10..12 if with_bad => FactKind::Bad,
+            12..24 if kind == TopicKind::Ledger => FactKind::Delete,
+            _ => FactKind::Write,
+        };
+        Fact { payload: self.next_payload, id, version, kind: fact_kind }
+    }
+
+    /// Appends one entry: mostly a write, sometimes one of the others.
+    pub fn produce(&mut self, partition: &Partition, with_bad: bool, dice: &mut Dice) -> Entry {
+        let roll = dice.random_range(0..100);
+        let made = self.fact(partition, roll, with_bad, dice);
+        let Some(log) = self.partition_mut(partition) else { return Entry::Control };
+        // A topic that was made again is told from the one before by the record below the checkpoint: where there is none, it cannot be.
+        let must_differ = log.former.as_ref().is_some_and(|former| log.entries.len() < former.entries.len());
+        let entry = if roll < 6 && !must_differ { Entry::Control } else { Entry::Record(made) };
+        log.entries.push(entry);
         entry
     }
 
     pub fn add_partition(&mut self, topic: usize) -> Option<Partition> {
-        let topic = self.topics.get_mut(topic)?;
+        let topic = self.topics.get_mut(topic).filter(|topic| !topic.is_away)?;
         topic.partitions.push(PartitionLog::default());
         Some(Partition { topic: topic.name.clone(), index: topic.partitions.len() as i32 - 1 })
+    }
+
+    /// The topic is deleted; what its partitions held is remembered for the judge.
+    pub fn delete_topic(&mut self, topic: usize) {
+        let Some(topic) = self.topics.get_mut(topic) else { return };
+        topic.is_away = true;
+        for log in &mut topic.partitions {
+            let mut former = std::mem::take(log);
+            former.end_transaction(false);
+            log.former = Some(Box::new(former));
+        }
+    }
+
+    pub fn make_topic_again(&mut self, topic: usize) {
+        if let Some(topic) = self.topics.get_mut(topic) {
+            topic.is_away = false;
+            topic.incarnation += 1;
+        }
+    }
+}
+
+impl Topic {
+    pub fn all(&self) -> Vec<Partition> {
+        (0..self.partitions.len()).map(|index| Partition { topic: self.name.clone(), index: index as i32 }).collect()
     }
 }

@@ -3,32 +3,37 @@
 //! One mutex holds it all. It is never held over an await, and the runtime has one thread, so a seed decides every order of events.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
-use rand::{Rng, SeedableRng, rngs::SmallRng};
-use tokio::{sync::Notify, time::Instant};
+use oncesink_sinks::model::Partition;
+use tokio::sync::Notify;
 
 use crate::{seeds::Plan, story::Story};
 
 pub mod consumer;
 pub mod database;
+pub mod dice;
+pub mod events;
 pub mod faults;
 pub mod group;
 pub mod invariants;
 pub mod log;
+pub mod person;
 pub mod routes;
 pub mod session;
+pub mod weather;
 pub mod worker;
 
 use database::ServerState;
-use faults::Weather;
+use dice::Dice;
 use group::Group;
 use invariants::Witness;
 use log::Log;
-use worker::{Life, WorkerId};
+use weather::{Spell, Weather};
+use worker::{InstanceId, Life, WorkerId};
 
 /// The world, shared by everything in it.
 pub type Shared = Arc<Sim>;
@@ -47,18 +52,19 @@ pub struct Sim {
 #[derive(Debug)]
 pub struct World {
     pub plan: Plan,
-    pub random: SmallRng,
+    pub seed: u64,
     pub story: Story,
     pub log: Log,
     pub group: Group,
     pub server: ServerState,
-    pub weather: BTreeMap<Weather, Instant>,
+    pub weather: BTreeMap<Weather, Spell>,
     pub workers: BTreeMap<WorkerId, Life>,
     pub witness: Witness,
     pub next_worker: u64,
-    /// No more faults are drawn: everything must come to rest.
-    pub quiet: bool,
+    pub next_instance: u64,
     pub was_restored: bool,
+    /// Partitions that nobody has helped to go on.
+    pub left_halted: BTreeSet<Partition>,
 }
 
 impl Sim {
@@ -67,10 +73,10 @@ impl Sim {
         for (kind, partitions) in &plan.topics {
             log.add_topic(*kind, *partitions);
         }
-        let group = Group::new(plan.protocol);
+        let group = Group::new(plan.protocol, dice::stream(seed, "group", 0));
         let world = World {
             plan,
-            random: SmallRng::seed_from_u64(seed),
+            seed,
             story: Story::new(),
             log,
             group,
@@ -79,8 +85,9 @@ impl Sim {
             workers: BTreeMap::new(),
             witness: Witness::default(),
             next_worker: 0,
-            quiet: false,
+            next_instance: 0,
             was_restored: false,
+            left_halted: BTreeSet::new(),
         };
         Arc::new(Self { world: Mutex::new(world), locks_freed: Notify::new(), group_changed: Notify::new(), life_changed: Notify::new() })
     }
@@ -89,9 +96,9 @@ impl Sim {
         self.world.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Sleeps for a random time between these bounds, in milliseconds.
-    pub async fn pause(&self, from: u64, to: u64) {
-        let delay = self.lock().milliseconds(from, to);
+    /// Something that this worker waits for takes its time, in milliseconds.
+    pub async fn pause(&self, worker: WorkerId, from: u64, to: u64) {
+        let delay = self.lock().milliseconds(worker, from, to);
         tokio::time::sleep(delay).await;
     }
 
@@ -101,25 +108,22 @@ impl Sim {
 }
 
 impl World {
-    pub fn milliseconds(&mut self, from: u64, to: u64) -> Duration {
-        Duration::from_millis(self.random.random_range(from..=to))
+    /// The random numbers of whatever concerns this worker.
+    pub fn dice(&mut self, worker: WorkerId) -> &mut Dice {
+        &mut self.workers.get_mut(&worker).expect("a worker has a life before anything happens to it").dice
     }
 
-    pub fn chance(&mut self, percent: u32) -> bool {
-        self.random.random_range(0..100) < percent
+    pub fn milliseconds(&mut self, worker: WorkerId, from: u64, to: u64) -> Duration {
+        dice::milliseconds(self.dice(worker), from, to)
     }
 
-    /// Whether this kind of trouble lasts now.
-    pub fn is(&self, weather: Weather) -> bool {
-        self.weather.get(&weather).is_some_and(|until| Instant::now() < *until)
+    pub fn chance(&mut self, worker: WorkerId, percent: u32) -> bool {
+        dice::chance(self.dice(worker), percent)
     }
 
-    /// Whether this kind of trouble lasts now and strikes this time.
-    pub fn strikes(&mut self, weather: Weather, percent: u32) -> bool {
-        let strikes = self.is(weather) && self.chance(percent);
-        if strikes {
-            self.story.count(weather.name());
-        }
-        strikes
+    /// An instance id that nobody had yet, where members are static.
+    pub fn new_instance(&mut self) -> Option<InstanceId> {
+        self.next_instance += 1;
+        self.plan.is_static.then_some(InstanceId(self.next_instance))
     }
 }

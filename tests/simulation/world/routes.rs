@@ -20,8 +20,8 @@ use oncesink_sinks::{
 use super::{
     Shared,
     database::Row,
-    faults::Weather,
     log::{Fact, FactKind, TopicKind},
+    weather::Weather,
     worker::WorkerId,
 };
 
@@ -118,14 +118,14 @@ impl SimulatedRouter {
 impl Router for SimulatedRouter {
     async fn bind(&self, topic: &str) -> Result<TopicPlan, Fault> {
         super::worker::gate(&self.sim, self.worker).await;
-        self.sim.pause(0, 5).await;
+        self.sim.pause(self.worker, 0, 5).await;
         super::worker::gate(&self.sim, self.worker).await;
         {
             let mut world = self.sim.lock();
             if world.is(Weather::DatabaseDown) {
                 return Err(Fault::new(FaultClass::Retry, "connection", "connection refused"));
             }
-            if world.strikes(Weather::PermissionRevoked, 50) {
+            if world.strikes(Weather::PermissionRevoked, 50).is_some() {
                 return Err(Fault::new(FaultClass::Halt, "permission", "permission denied for the catalogue"));
             }
         }

@@ -18,8 +18,10 @@ use tokio::{
 use super::{
     Shared, World,
     database::{Asked, ConnectionId, Lock, Transaction, key},
-    faults::Weather,
+    dice::{chance, milliseconds},
+    events::Event,
     routes,
+    weather::Weather,
     worker::{WorkerId, gate},
 };
 
@@ -40,10 +42,10 @@ impl SimulatedDatabase {
         travel(&self.sim, self.worker).await;
         let mut world = self.sim.lock();
         if world.is(Weather::DatabaseDown) {
-            world.story.count("connection refused");
+            world.story.count(Event::ConnectionRefused);
             return Err(Fault::new(FaultClass::Retry, "connection", "connection refused"));
         }
-        if world.strikes(Weather::TooManyConnections, 60) {
+        if world.strikes(Weather::TooManyConnections, 60).is_some() {
             return Err(Fault::new(FaultClass::Pause, "too-many-connections", "sorry, too many clients already"));
         }
         Ok(())
@@ -57,12 +59,12 @@ async fn travel(sim: &Shared, worker: WorkerId) {
         let mut world = sim.lock();
         world.step(worker);
         let latency = world.plan.latency;
-        if world.strikes(Weather::SlowDatabase, 30) {
-            world.milliseconds(100, 1500)
-        } else if world.chance(60) {
+        if let Some(dice) = world.strikes(Weather::SlowDatabase, 30) {
+            milliseconds(dice, 100, 1500)
+        } else if world.chance(worker, 60) {
             Duration::ZERO
         } else {
-            world.milliseconds(1, latency)
+            world.milliseconds(worker, 1, latency)
         }
     };
     if delay > Duration::ZERO {
@@ -82,7 +84,8 @@ impl Database for SimulatedDatabase {
     async fn connect(&self) -> Result<Box<dyn Session>, Fault> {
         self.reach().await?;
         let mut world = self.sim.lock();
-        let connection = world.server.connect(self.worker);
+        let is_read_only = world.is(Weather::ReadOnly);
+        let connection = world.server.connect(self.worker, is_read_only);
         Ok(Box::new(SimulatedSession { sim: self.sim.clone(), worker: self.worker, connection }))
     }
 
@@ -126,9 +129,17 @@ impl Database for SimulatedDatabase {
     async fn note_halt(&self, _: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         self.reach().await?;
         let mut world = self.sim.lock();
+        if world.is(Weather::ReadOnly) {
+            return Err(read_only());
+        }
         if let Some(halt) = halt {
-            world.story.tell(format_args!("{}: {partition} is halted: {}", self.worker, halt.reason));
-            world.story.count("halt noted");
+            world.story.tell(format_args!("{}: {partition} is halted at {}: {}", self.worker, halt.offset, halt.reason));
+            world.story.count(Event::HaltNoted);
+            match halt.reason.as_str() {
+                "topic-recreated" => world.story.count(Event::HaltedRecreated),
+                "gap" => world.story.count(Event::HaltedGap),
+                _ => {}
+            }
         }
         if let Some(row) = world.server.tables.checkpoints.get_mut(partition)
             && held.is_none_or(|held| row.claim == held.claim && (row.delivery != Delivery::ExactlyOnce || row.next_offset == held.next))
@@ -168,22 +179,35 @@ impl SimulatedSession {
         travel(&self.sim, self.worker).await;
         let mut world = self.sim.lock();
         self.still_connected(&world)?;
-        if world.strikes(Weather::ConnectionCuts, 8) {
+        if let Some(dice) = world.strikes(Weather::ConnectionCuts, 8) {
             // Half of the time the server does not notice for a while, and holds on to its locks.
-            if world.chance(50) {
-                let until = Instant::now() + world.milliseconds(100, 4000);
+            if chance(dice, 50) {
+                let until = Instant::now() + milliseconds(dice, 100, 4000);
                 world.server.half_open(self.connection, until);
+                world.story.count(Event::HalfOpen);
             } else {
                 world.server.disconnect(self.connection);
                 self.sim.locks_freed.notify_waiters();
             }
             return Err(connection_lost());
         }
-        if world.strikes(Weather::Deadlocks, 6) {
+        if world.strikes(Weather::Deadlocks, 6).is_some() {
             return Err(self.fail(&mut world, FaultClass::Retry, "deadlock", "deadlock detected"));
         }
         if world.server.transaction(self.connection).is_some_and(|transaction| transaction.failed) {
             return Err(Fault::new(FaultClass::Retry, "aborted", "current transaction is aborted"));
+        }
+        Ok(())
+    }
+
+    /// For whatever writes or locks: after a failover the connection may lead to a server that does not let anybody.
+    async fn send_write(&self) -> Result<(), Fault> {
+        self.send().await?;
+        let mut world = self.sim.lock();
+        if world.server.connections.get(&self.connection).is_some_and(|connection| connection.is_read_only) {
+            world.story.count(Event::ReadOnly);
+            let fault = read_only();
+            return Err(self.fail(&mut world, fault.class, "read-only", &fault.detail));
         }
         Ok(())
     }
@@ -214,19 +238,19 @@ impl SimulatedSession {
                 match world.server.ask(self.connection, &lock) {
                     Asked::Granted => return Ok(()),
                     Asked::Deadlock => {
-                        world.story.count("deadlock of their own");
+                        world.story.count(Event::OwnDeadlock);
                         return Err(self.fail(&mut world, FaultClass::Retry, "deadlock", "deadlock detected"));
                     }
                     Asked::Held if !has_waited => {
                         has_waited = true;
-                        world.story.count("waited for a lock");
+                        world.story.count(Event::WaitedForLock);
                     }
                     Asked::Held => {}
                 }
             }
             if timeout_at(deadline, freed).await.is_err() {
                 let mut world = self.sim.lock();
-                world.story.count("lock timeout");
+                world.story.count(Event::LockTimeout);
                 return Err(self.fail(&mut world, FaultClass::Retry, "lock-timeout", "canceling statement due to lock timeout"));
             }
         }
@@ -255,6 +279,10 @@ impl SimulatedSession {
     }
 }
 
+fn read_only() -> Fault {
+    Fault::new(FaultClass::Retry, "read-only", "cannot execute that in a read-only transaction")
+}
+
 fn connection_lost() -> Fault {
     Fault::new(FaultClass::Retry, "connection", "the connection was lost")
 }
@@ -274,7 +302,7 @@ impl Session for SimulatedSession {
     }
 
     async fn lock(&mut self, _: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault> {
-        self.send().await?;
+        self.send_write().await?;
         if !partitions.is_sorted() {
             self.sim.lock().story.violation(format!("{} locks rows out of order", self.worker));
         }
@@ -304,7 +332,7 @@ impl Session for SimulatedSession {
     }
 
     async fn insert_absent(&mut self, _: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
-        self.send().await?;
+        self.send_write().await?;
         for row in rows {
             if self.sim.lock().server.checkpoint(self.connection, &row.partition).is_some() {
                 continue;
@@ -322,7 +350,7 @@ impl Session for SimulatedSession {
     }
 
     async fn save(&mut self, _: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {
-        self.send().await?;
+        self.send_write().await?;
         let mut world = self.sim.lock();
         self.still_connected(&world)?;
         for row in rows {
@@ -338,16 +366,16 @@ impl Session for SimulatedSession {
     }
 
     async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
-        self.send().await?;
+        self.send_write().await?;
         {
             let mut world = self.sim.lock();
-            if world.strikes(Weather::DiskFull, 40) {
+            if world.strikes(Weather::DiskFull, 40).is_some() {
                 return Err(self.fail(&mut world, FaultClass::Pause, "disk-full", "could not extend file: no space left on device"));
             }
-            if world.strikes(Weather::PermissionRevoked, 70) {
+            if world.strikes(Weather::PermissionRevoked, 70).is_some() {
                 return Err(self.fail(&mut world, FaultClass::Halt, "permission", "permission denied for table"));
             }
-            if world.strikes(Weather::TableChanged, 30) {
+            if world.strikes(Weather::TableChanged, 30).is_some() {
                 return Err(self.fail(&mut world, FaultClass::Changed, "column-changed", "cached plan must not change result type"));
             }
         }
@@ -359,7 +387,7 @@ impl Session for SimulatedSession {
             let mut world = self.sim.lock();
             self.still_connected(&world)?;
             if routes::payload(step, *row).is_some_and(|payload| world.server.refused_payloads.contains(&payload)) {
-                world.story.count("record refused by the database");
+                world.story.count(Event::RecordRefused);
                 return Err(self.fail(&mut world, FaultClass::Poison, "out-of-range", "value out of range"));
             }
             written.stale += u64::from(world.server.write(self.connection, step, *row));
@@ -373,19 +401,18 @@ impl Session for SimulatedSession {
         gate(&self.sim, self.worker).await;
         let (manner, transit) = {
             let mut world = self.sim.lock();
-            let manner = if world.strikes(Weather::LostCommits, 35) {
-                [Manner::LostOnTheWay, Manner::AnswerLost, Manner::TakesEffectLater][world.random.random_range(0..3)]
-            } else {
-                Manner::Answered
-            };
-            let transit = match manner {
-                Manner::TakesEffectLater => world.milliseconds(50, 2500),
-                _ if world.strikes(Weather::SlowDatabase, 30) => world.milliseconds(100, 1500),
-                _ => {
-                    let latency = world.plan.latency;
-                    world.milliseconds(0, latency)
+            let latency = world.plan.latency;
+            let mut transit = world.milliseconds(self.worker, 0, latency);
+            if let Some(dice) = world.strikes(Weather::SlowDatabase, 30) {
+                transit = milliseconds(dice, 100, 1500);
+            }
+            let mut manner = Manner::Answered;
+            if let Some(dice) = world.strikes(Weather::LostCommits, 35) {
+                manner = [Manner::LostOnTheWay, Manner::AnswerLost, Manner::TakesEffectLater][dice.random_range(0..3)];
+                if manner == Manner::TakesEffectLater {
+                    transit = milliseconds(dice, 50, 2500);
                 }
-            };
+            }
             if let Some(connection) = world.server.connections.get_mut(&self.connection) {
                 connection.committing = manner != Manner::LostOnTheWay;
             }
@@ -405,19 +432,19 @@ impl Session for SimulatedSession {
             Manner::AnswerLost => {
                 let taken = answered.await.ok().flatten();
                 if matches!(taken, Some(Ok(()))) {
-                    self.sim.lock().story.count("lost reply: had taken effect");
+                    self.sim.lock().story.count(Event::CommitLostAfter);
                 }
                 None
             }
             Manner::LostOnTheWay => {
                 let mut world = self.sim.lock();
-                world.story.count("lost COMMIT: had not taken effect");
-                let until = Instant::now() + world.milliseconds(0, 3000);
+                world.story.count(Event::CommitLostBefore);
+                let until = Instant::now() + world.milliseconds(self.worker, 0, 3000);
                 world.server.half_open(self.connection, until);
                 None
             }
             Manner::TakesEffectLater => {
-                self.sim.lock().story.count("lost reply: takes effect later");
+                self.sim.lock().story.count(Event::CommitLostLater);
                 None
             }
         };
@@ -462,7 +489,7 @@ impl Drop for SimulatedSession {
             return;
         }
         let longest = if dead { 5000 } else { 1500 };
-        let delay = if world.chance(60) { Duration::ZERO } else { world.milliseconds(1, longest) };
+        let delay = if world.chance(self.worker, 60) { Duration::ZERO } else { world.milliseconds(self.worker, 1, longest) };
         world.server.disconnect_later(self.connection, Instant::now() + delay);
     }
 }

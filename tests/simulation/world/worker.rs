@@ -18,7 +18,13 @@ use tokio::{
     time::Instant,
 };
 
-use super::{Shared, World, consumer, routes::SimulatedRouter, session::SimulatedDatabase};
+use super::{
+    Shared, World, consumer,
+    dice::{Dice, stream},
+    events::Event,
+    routes::SimulatedRouter,
+    session::SimulatedDatabase,
+};
 use crate::engine;
 
 /// One process. A restarted worker is another one.
@@ -30,6 +36,10 @@ impl std::fmt::Display for WorkerId {
         write!(f, "w{}", self.0)
     }
 }
+
+/// The name under which a static member is known; the process that takes another's place has the same.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct InstanceId(pub u64);
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
@@ -47,6 +57,12 @@ pub enum State {
 #[derive(Debug)]
 pub struct Life {
     pub state: State,
+    pub instance: Option<InstanceId>,
+    /// Another process has its instance id, so its client has failed for good.
+    is_fenced: bool,
+    /// How often it was frozen.
+    pub freezes: u64,
+    pub dice: Dice,
     /// The group's coordinator does not hear it, though it reads and writes on.
     pub cut_off: bool,
     /// Since when the coordinator has not heard it.
@@ -84,7 +100,8 @@ impl World {
     fn change(&mut self, worker: WorkerId, change: impl FnOnce(&mut Life)) {
         if let Some(life) = self.workers.get_mut(&worker) {
             change(life);
-            let silent = life.cut_off || matches!(life.state, State::Frozen | State::Dead);
+            // A static member that has ended is silent as well: nobody told the group.
+            let silent = life.cut_off || matches!(life.state, State::Frozen | State::Dead | State::Ended);
             life.silent_since = if silent { life.silent_since.or_else(|| Some(Instant::now())) } else { None };
             life.wake.notify_waiters();
         }
@@ -92,7 +109,18 @@ impl World {
 
     pub fn freeze(&mut self, worker: WorkerId) {
         self.story.tell(format_args!("{worker} is frozen"));
-        self.change(worker, |life| life.state = State::Frozen);
+        self.change(worker, |life| {
+            life.state = State::Frozen;
+            life.freezes += 1;
+        });
+    }
+
+    pub fn freezes(&self, worker: WorkerId) -> u64 {
+        self.life(worker).map_or(0, |life| life.freezes)
+    }
+
+    pub fn fence(&mut self, worker: WorkerId) {
+        self.change(worker, |life| life.is_fenced = true);
     }
 
     pub fn thaw(&mut self, worker: WorkerId) {
@@ -121,10 +149,10 @@ impl World {
         }
         if state == State::Dead {
             self.kill(worker);
-            self.story.count("worker killed at a step");
+            self.story.count(Event::WorkerKilledAtStep);
         } else {
             self.freeze(worker);
-            self.story.count("worker frozen at a step");
+            self.story.count(Event::WorkerFrozenAtStep);
         }
         self.let_connections_die(worker);
     }
@@ -164,7 +192,7 @@ pub async fn gate(sim: &Shared, worker: WorkerId) {
 }
 
 /// Starts one more process with the product's engine in it.
-pub fn start(sim: &Shared) -> WorkerId {
+pub fn start(sim: &Shared, instance: Option<InstanceId>) -> WorkerId {
     let (stop, stopped) = oneshot::channel();
     let (publish, report) = watch::channel(Report::default());
     let worker = {
@@ -172,11 +200,17 @@ pub fn start(sim: &Shared) -> WorkerId {
         world.next_worker += 1;
         WorkerId(world.next_worker)
     };
-    let (source, channels) = consumer::start(sim, worker);
+    let (source, channels) = consumer::start(sim, worker, instance);
     let (seed, id) = {
         let mut world = sim.lock();
+        let mut dice = stream(world.seed, "worker", worker.0);
+        let seed = dice.random();
         let life = Life {
             state: State::Running,
+            instance,
+            is_fenced: false,
+            freezes: 0,
+            dice,
             cut_off: false,
             silent_since: None,
             armed: None,
@@ -186,9 +220,9 @@ pub fn start(sim: &Shared) -> WorkerId {
             wake: Arc::new(Notify::new()),
         };
         world.workers.insert(worker, life);
-        world.story.tell(format_args!("{worker} starts"));
-        world.story.count("worker started");
-        (world.random.random::<u64>(), world.server.id.clone())
+        world.story.tell(format_args!("{worker} starts{}", instance.map(|id| format!(" as i{}", id.0)).unwrap_or_default()));
+        world.story.count(Event::WorkerStarted);
+        (seed, world.server.id.clone())
     };
     let database = Arc::new(SimulatedDatabase::new(sim.clone(), worker));
     let sink = Arc::new(Transactional::new(database, id, seed));
@@ -212,7 +246,7 @@ pub fn start(sim: &Shared) -> WorkerId {
             Ok(None) => world.story.tell(format_args!("{worker} is gone")),
             Ok(Some(ended)) => {
                 world.story.tell(format_args!("{worker} ended: {ended}"));
-                let asked = world.life(worker).is_some_and(|life| life.state == State::Stopping);
+                let asked = world.life(worker).is_some_and(|life| life.state == State::Stopping || life.is_fenced);
                 if !asked {
                     world.story.violation(format!("the engine of {worker} ended by itself: {ended}"));
                 }
@@ -258,10 +292,9 @@ impl Future for Process {
                 return Poll::Pending;
             }
             let Some(running) = self.running.as_mut() else { return Poll::Ready(None) };
-            return match running.as_mut().poll(context) {
-                Poll::Ready(ended) => Poll::Ready(Some(ended)),
-                Poll::Pending => Poll::Pending,
-            };
+            let polled = running.as_mut().poll(context);
+            self.sim.lock().witness_steps(self.worker);
+            return polled.map(Some);
         }
     }
 }

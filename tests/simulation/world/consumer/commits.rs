@@ -1,0 +1,61 @@
+//! Offset commits: taken, refused, or without an answer.
+
+use oncesink::source::Commit;
+use rand::{Rng, seq::IndexedRandom};
+use tokio::time::sleep;
+
+use super::Consumer;
+use crate::world::{
+    World,
+    dice::milliseconds,
+    events::Event,
+    group::{CommitCode, MemberId},
+    weather::Weather,
+    worker::WorkerId,
+};
+
+impl Consumer {
+    pub(super) fn commit(&mut self, commits: Vec<Commit>) {
+        let mut world = self.sim.lock();
+        if world.life(self.worker).is_some_and(|life| life.cut_off) {
+            return;
+        }
+        for commit in commits {
+            let Some(dice) = world.strikes(Weather::CommitFailures, 50) else {
+                world.take_commit(self.worker, self.member, commit);
+                continue;
+            };
+            let code = CommitCode::ALL.choose(dice).copied().unwrap_or(CommitCode::RequestTimedOut);
+            // Without an answer: one in three never arrived, one took effect, one takes effect later.
+            let fate = if code.is_missing_answer() { dice.random_range(0..3) } else { 0 };
+            let delay = milliseconds(dice, 50, 2000);
+            world.story.count(code.event());
+            world.story.tell(format_args!("{}: the commit of {} of {} fails: {code:?}", self.worker, commit.next, commit.partition));
+            match fate {
+                0 => {}
+                1 => {
+                    world.story.count(Event::CommitTookEffect);
+                    world.take_commit(self.worker, self.member, commit);
+                }
+                _ => {
+                    world.story.count(Event::CommitTookEffectLater);
+                    let (sim, worker, member) = (self.sim.clone(), self.worker, self.member);
+                    tokio::spawn(async move {
+                        sleep(delay).await;
+                        sim.lock().take_commit(worker, member, commit);
+                    });
+                }
+            }
+        }
+    }
+}
+
+impl World {
+    fn take_commit(&mut self, worker: WorkerId, member: MemberId, commit: Commit) {
+        self.story.tell(format_args!("{worker}: commits {} of {}", commit.next, commit.partition));
+        if let Err(code) = self.group.commit(member, commit) {
+            self.story.count(code.event());
+            self.story.count(Event::CommitOfStranger);
+        }
+    }
+}
