@@ -27,6 +27,7 @@ use std::{collections::BTreeMap, time::Instant};
 use oncesink_sinks::planted::Bug;
 use seeds::{Outcome, simulate, simulate_all, simulate_without};
 use shrink::{others, shrink};
+use world::events::RARE;
 
 const THREADS: usize = 2;
 /// Lines of a failing seed's story that are printed without being asked for.
@@ -82,9 +83,13 @@ fn fixed_seeds() {
         panic!("{}{} of {count} seeds failed: {seeds:#?}", complain(outcome, None), failed.len());
     }
     // Rare combinations need some seeds to occur; what never occurs in this many is not tested at all.
-    if count >= 300 {
-        let never: Vec<&str> = histogram.iter().filter(|(_, times)| **times == 0).map(|(name, _)| *name).collect();
+    if count >= 2000 {
+        let rare: Vec<String> = RARE.iter().map(|(from, to)| format!("lane: {from} to {to}")).collect();
+        let never: Vec<&str> =
+            histogram.iter().filter(|(_, times)| **times == 0).map(|(name, _)| *name).filter(|name| !rare.iter().any(|rare| rare == name)).collect();
         assert!(never.is_empty(), "these never happened: {never:?}");
+    }
+    if count >= 300 {
         assert!(batches >= 300, "only {batches} batches a seed");
         assert!(faults >= 8, "only {faults} faults a seed");
     }

@@ -117,6 +117,9 @@ events! {
     LeftHalted = "partition left halted",
 }
 
+/// Ways that a lane may go, and that two thousand seeds need not meet: two things would have to come together within milliseconds.
+pub const RARE: &[(&str, &str)] = &[("asking", "replaced"), ("checking", "lost"), ("draining", "lost"), ("halting", "draining"), ("halting", "halting")];
+
 /// Every way from one state of a lane to another. One that is not here is a violation.
 pub const TRANSITIONS: &[(&str, &str)] = &[
     ("new", "asking"),
