@@ -58,10 +58,16 @@ impl Context {
         };
         let assignment = list_of(partitions.iter().map(|partition| (partition, offset_of(partition))));
         let is_full = intake.is_full;
-        let standing: Vec<_> = partitions.iter().filter(|partition| is_full || !intake.readings.get(*partition).is_some_and(Reading::is_active)).collect();
-        let standing = list_of(standing.into_iter().map(|partition| (partition, Offset::Invalid)));
+        let (standing, active): (Vec<&Partition>, Vec<&Partition>) =
+            partitions.iter().partition(|partition| is_full || !intake.readings.get(*partition).is_some_and(Reading::is_active));
+        let list = |partitions: Vec<&Partition>| list_of(partitions.into_iter().map(|partition| (partition, Offset::Invalid)));
+        let (standing, active) = (list(standing), list(active));
         drop(intake);
-        let assigned = self.add(consumer, &assignment).and_then(|()| if standing.count() == 0 { Ok(()) } else { consumer.pause(&standing) });
+        let assigned = self
+            .add(consumer, &assignment)
+            .and_then(|()| if standing.count() == 0 { Ok(()) } else { consumer.pause(&standing) })
+            // The client remembers a pause beyond the end of an assignment: one that was paused when it was given away would never be read.
+            .and_then(|()| if active.count() == 0 { Ok(()) } else { consumer.resume(&active) });
         if let Err(error) = assigned {
             let mut intake = self.intake();
             partitions.iter().for_each(|partition| intake.forget(partition));
@@ -154,7 +160,7 @@ fn assign_anew(context: &Context, consumer: &BaseConsumer<Context>, partitions: 
                 }
                 // What is put back is fetched, also where all others are paused because there is no room.
                 let is_full = context.intake().is_full;
-                if let Err(error) = consumer.incremental_assign(&list).and_then(|()| if is_full { consumer.pause(&list) } else { Ok(()) }) {
+                if let Err(error) = consumer.incremental_assign(&list).and_then(|()| if is_full { consumer.pause(&list) } else { consumer.resume(&list) }) {
                     refused(error, partition);
                     failed.insert(partition.clone());
                 }
