@@ -13,9 +13,10 @@ use oncesink_sinks::{
 use super::{
     cluster::Cluster,
     config,
+    reading::{assigned, connected, next_records},
     worker::{Database, Shared, Worker, eventually},
 };
-use crate::source::kafka::Probe;
+use crate::source::{Change, Sequence, Source, Start, kafka::Probe};
 
 const LIMIT: Duration = Duration::from_secs(40);
 
@@ -71,4 +72,50 @@ fn cooperative_members_hand_partitions_over_without_gap_or_repeat() {
 #[test]
 fn eager_members_hand_partitions_over_without_gap_or_repeat() {
     members_come_and_go("range");
+}
+
+/// The client remembers a pause beyond the end of an assignment.
+#[test]
+fn a_partition_that_stood_still_when_it_was_given_away_is_read_when_it_comes_back() {
+    let cluster = Cluster::start();
+    let topic = cluster.name.as_str();
+    cluster.create_topic(topic, 1);
+    cluster.produce(topic, 1, 0..10);
+    let mut config = config(&cluster.brokers, topic, &[topic]);
+    config.properties.insert("partition.assignment.strategy".to_owned(), "range".to_owned());
+    let partition = Partition::new(topic, 0);
+    let start = |sequence: u64, from: Option<i64>| vec![Start { partition: partition.clone(), sequence: Sequence(sequence), from: from.map(NextOffset::new) }];
+    let (mut first, mut channels) = connected(config.clone(), 1 << 20);
+    let (_, _, reply) = assigned(&mut channels);
+    reply.send(start(1, Some(0)));
+    assert_eq!(next_records(&mut channels).len(), 10);
+    first.start(start(2, None));
+    // A second member takes everything from the first; whoever has the partition next, the first has it in the end.
+    let (mut second, mut others) = connected(config, 1 << 20);
+    let mut was_revoked = false;
+    eventually("the first member has the partition again", LIMIT, || {
+        while let Ok(change) = others.changes.try_recv() {
+            match change {
+                Change::Assigned { partitions, reply, .. } if !partitions.is_empty() => {
+                    reply.send(start(3, Some(10)));
+                    second.close();
+                }
+                Change::Revoked { reply, .. } => drop(reply.send(Vec::new())),
+                _ => {}
+            }
+        }
+        while let Ok(change) = channels.changes.try_recv() {
+            match change {
+                Change::Assigned { partitions, reply, .. } if !partitions.is_empty() && was_revoked => return reply.send(start(4, Some(10))),
+                Change::Revoked { reply, .. } => was_revoked = reply.send(Vec::new()),
+                _ => {}
+            }
+        }
+        false
+    });
+    cluster.produce(topic, 1, 10..20);
+    let offsets: Vec<i64> = next_records(&mut channels).iter().map(|record| record.offset).collect();
+    assert_eq!(offsets.first(), Some(&10));
+    second.close();
+    first.close();
 }
