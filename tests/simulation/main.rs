@@ -14,6 +14,7 @@
 )]
 #![allow(clippy::disallowed_methods, reason = "a worker that crashes is a task that is cut off")]
 
+mod by_hand;
 mod engine;
 mod oracle;
 mod plan;
@@ -104,16 +105,18 @@ fn same_seed_same_hash() {
     assert_eq!(distinct.len(), alone.len(), "different seeds tell different stories");
 }
 
-/// Bugs that these seeds do not meet: they need a database that was restored while a batch of before is in flight, or a partition that
-/// comes again to the very batch that holds its old rows. The first is found by the model of the protocol (`NoClaimId`).
-const NOT_MET: [Bug; 2] = [Bug::ClaimIdNotCompared, Bug::ForgottenRowsReturn];
-
 /// Who tests the tester: each bug is in the product's own code, and some seed sees it.
 #[test]
 fn planted_bugs_are_caught() {
     let chosen = std::env::var("ONCESINK_BUG").ok();
-    for bug in Bug::ALL.iter().filter(|bug| !NOT_MET.contains(bug)).filter(|bug| chosen.as_ref().is_none_or(|name| *name == format!("{bug:?}"))) {
-        let outcomes = simulate_all(1..401, THREADS, Some(*bug), |outcome| !outcome.violations.is_empty());
+    let started = Instant::now();
+    for bug in Bug::ALL.iter().copied().filter(|bug| chosen.as_ref().is_none_or(|name| *name == format!("{bug:?}"))) {
+        if by_hand::is_ours(bug) {
+            assert!(by_hand::catches(bug), "{bug:?} was not caught");
+            println!("{bug:?}: caught by hand");
+            continue;
+        }
+        let outcomes = simulate_all(1..401, THREADS, Some(bug), |outcome| !outcome.violations.is_empty());
         let caught = outcomes.iter().find(|outcome| !outcome.violations.is_empty());
         match caught {
             Some(outcome) => {
@@ -124,6 +127,7 @@ fn planted_bugs_are_caught() {
             None => panic!("{bug:?} was not caught by {} seeds", outcomes.len()),
         }
     }
+    println!("in {:.1} s", started.elapsed().as_secs_f64());
 }
 
 /// Tells the seed `ONCESINK_SEED` in full.
