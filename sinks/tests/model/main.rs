@@ -50,7 +50,7 @@ const BASE: Bounds = Bounds { partitions: 2, offsets: 2, invisible: 1, latest: f
 /// One partition, of which more is read and with which more goes wrong.
 const ONE: Bounds = Bounds { partitions: 1, offsets: 3, faults: 3, ..BASE };
 
-/// One more of everything in `tests/run long`, which takes minutes and some GiB.
+/// One more in `tests/run long`, which takes ten minutes and a GiB.
 fn faults(few: u8) -> u8 {
     few + u8::from(std::env::var("ONCESINK_TEST_TIER").is_ok_and(|tier| tier == "long"))
 }
