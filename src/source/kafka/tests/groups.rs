@@ -100,7 +100,9 @@ fn a_partition_that_stood_still_when_it_was_given_away_is_read_when_it_comes_bac
                     reply.send(start(3, Some(10)));
                     second.close();
                 }
-                Change::Revoked { reply, .. } => drop(reply.send(Vec::new())),
+                Change::Revoked { reply, .. } => {
+                    reply.send(Vec::new());
+                }
                 _ => {}
             }
         }
