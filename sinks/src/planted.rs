@@ -4,7 +4,7 @@
 
 macro_rules! bugs {
     ($($(#[$says:meta])+ $name:ident,)+) => {
-        /// A mistake that somebody could make in this code. Each is caught by a seed of the simulation.
+        /// A mistake that somebody could make in this code. Each is caught by the simulation: by a seed, or by the decision that it spoils.
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
         pub enum Bug {
             $($(#[$says])+ $name,)+

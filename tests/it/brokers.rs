@@ -2,7 +2,7 @@
 //! coordinator.
 
 use crate::{
-    checker::{applied, assert_orders, create_order_tables, order_routes},
+    checker::{assert_exact_at_the_stop, create_order_tables, order_routes},
     cluster::Cluster,
     database::{Database, Kind},
     file::PipelineFile,
@@ -63,15 +63,5 @@ fn brokers_are_killed_and_leaders_change() {
         wait_for_work(&mut workers, &format!("with broker {victim} again"));
     }
     stream.finish();
-    let records = topic.read();
-    let expected = i64::try_from(records.len()).expect("a count");
-    wait_until(seconds(180), "every record is applied", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        applied(&database) >= expected
-    });
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    }
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&file.group()), Some(0));
+    assert_exact_at_the_stop(&topic, &database, &file, &mut workers, seconds(180));
 }

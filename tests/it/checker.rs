@@ -1,12 +1,16 @@
 //! The outside judge of the main job: what the topic says that the tables must hold, and what they hold.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde_json::Value;
 
 use crate::{
     database::{Database, Kind},
+    file::PipelineFile,
     kafka::Record,
+    topic::Topic,
+    wait::wait_until,
+    worker::Worker,
 };
 
 /// `orders` (one row a key, the highest version) and `order_log` (one row a record). The log has no key at all:
@@ -32,6 +36,24 @@ pub fn order_routes(topic: &str) -> String {
     columns: {{ kafka_partition: partition, kafka_offset: offset }}
 "
     )
+}
+
+/// Everything in the topic is applied within `limit`, the workers stop in order, both tables are exactly right, and the group has no lag.
+/// What the topic holds.
+#[track_caller]
+pub fn assert_exact_at_the_stop(topic: &Topic, database: &Database, file: &PipelineFile, workers: &mut [Worker], limit: Duration) -> Vec<Record> {
+    let records = topic.read();
+    let expected = i64::try_from(records.len()).expect("a count");
+    wait_until(limit, "every record is applied", || {
+        workers.iter_mut().for_each(Worker::assert_runs);
+        applied(database) >= expected
+    });
+    for worker in workers {
+        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
+    }
+    assert_orders(database, &records);
+    assert_eq!(topic.lag(&file.group()), Some(0), "the group's lag");
+    records
 }
 
 /// Both tables are exactly what the topic says.

@@ -1,10 +1,10 @@
 //! The broker that coordinates the group cannot be reached by one worker, while those that lead the partitions can: it goes on reading
 //! and writing until its session is over, and its last batch arrives when its partitions are another's.
 
-use std::time::Duration;
+use std::{slice, time::Duration};
 
 use crate::{
-    checker::{applied, assert_orders, create_order_tables, order_routes},
+    checker::{assert_exact_at_the_stop, create_order_tables, order_routes},
     cluster::Cluster,
     database::{Database, Kind},
     file::PipelineFile,
@@ -107,13 +107,5 @@ fn a_worker_that_does_not_reach_the_coordinator_writes_on_and_is_fenced() {
     wire.release();
 
     stream.finish();
-    let records = topic.read();
-    let expected = i64::try_from(records.len()).expect("a count");
-    wait_until(seconds(120), "every record is applied", || {
-        other.assert_runs();
-        applied(&database) >= expected
-    });
-    assert_eq!(other.stop(), Some(0), "{}", other.log());
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&direct.group()), Some(0));
+    assert_exact_at_the_stop(&topic, &database, &direct, slice::from_mut(&mut other), seconds(120));
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use crate::{
-    checker::{applied, assert_orders, create_order_tables, order_routes},
+    checker::{applied, assert_exact_at_the_stop, create_order_tables, order_routes},
     database::{Database, Kind},
     file::PipelineFile,
     random::Random,
@@ -103,15 +103,9 @@ fn main_job(kind: Kind, label: &str, count: u32, kills: u32, members: Members) {
     }
 
     stream.finish();
-    let records = topic.read();
+    let records = assert_exact_at_the_stop(&topic, &database, &file, &mut workers, seconds(180));
     let expected = i64::try_from(records.len()).expect("a count");
     assert!(at_kill < expected, "the last kill came when all was done");
-    wait_until(seconds(180), "every record is applied", || applied(&database) >= expected);
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
-    }
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&file.group()), Some(0), "the group's lag");
     if kind == Kind::Postgres {
         trail::assert_orderly(&database, &records);
     }

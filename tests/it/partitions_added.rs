@@ -1,7 +1,7 @@
 //! A topic gets more partitions while it is written and read: keys move, and nothing of the new partitions is missed.
 
 use crate::{
-    checker::{applied, assert_orders, create_order_tables, order_routes},
+    checker::{assert_exact_at_the_stop, create_order_tables, order_routes},
     database::{Database, Kind},
     file::PipelineFile,
     main_job::Stream,
@@ -30,17 +30,7 @@ fn grows_while_it_is_written(kind: Kind, label: &str) {
         });
     }
     streams.into_iter().for_each(Stream::finish);
-    let records = topic.read();
-    let expected = i64::try_from(records.len()).expect("a count");
-    wait_until(seconds(120), "every record is applied", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        applied(&database) >= expected
-    });
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    }
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&file.group()), Some(0));
+    assert_exact_at_the_stop(&topic, &database, &file, &mut workers, seconds(120));
 }
 
 #[test]

@@ -157,10 +157,11 @@ fn assert_nothing_is_adopted(job: &Job, mut workers: [Worker; 2]) {
     assert_eq!(lag, 1_000, "Kafka is told nothing");
 }
 
-#[test]
-fn a_database_restored_to_before_the_first_claim_is_not_adopted() {
+/// The database goes back to what it was before anybody had claimed, and after `prepare`.
+fn restored_to_before_the_first_claim(label: &str, prepare: impl Fn(&Job)) {
     let mut server = Server::postgres();
-    let job = Job::on(Database::create_on(server.get("url"), "before_claim"), "before_claim");
+    let job = Job::on(Database::create_on(server.get("url"), label), label);
+    prepare(&job);
     server.copy("empty");
     job.send(108, 4_000);
     let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
@@ -169,18 +170,17 @@ fn a_database_restored_to_before_the_first_claim_is_not_adopted() {
     assert_nothing_is_adopted(&job, workers);
 }
 
+#[test]
+fn a_database_restored_to_before_the_first_claim_is_not_adopted() {
+    restored_to_before_the_first_claim("before_claim", |_| ());
+}
+
 /// The bookkeeping tables were made before: then it is by the missing rows alone that the workers see it.
 #[test]
 fn a_database_restored_to_before_the_first_claim_with_its_bookkeeping_is_not_adopted() {
-    let mut server = Server::postgres();
-    let job = Job::on(Database::create_on(server.get("url"), "before_rows"), "before_rows");
-    oncesink(&["migrate", path(&job.file)]).expect_code(0);
-    server.copy("empty");
-    job.send(108, 4_000);
-    let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
-    job.wait_until_exact(&mut workers);
-    server.restore("empty");
-    assert_nothing_is_adopted(&job, workers);
+    restored_to_before_the_first_claim("before_rows", |job| {
+        oncesink(&["migrate", path(&job.file)]).expect_code(0);
+    });
 }
 
 #[test]
