@@ -44,8 +44,10 @@ pub(super) struct SqliteSession {
     /// The file that was opened, where its path tells.
     file: Option<FileId>,
     state: State,
-    /// When the last transaction ended, if others want the file too.
-    shared_since: Option<Instant>,
+    /// When the transaction took the file.
+    took: Instant,
+    /// Others want the file too, and may have it until then.
+    gives_way_until: Option<Instant>,
     shared: bool,
 }
 
@@ -65,7 +67,7 @@ impl SqliteSession {
             match open(&options).await {
                 Ok(connection) => {
                     let file = before.or_else(|| FileId::of(&options.path));
-                    return Ok(Self { connection, options, file, state: State::Idle, shared_since: None, shared: false });
+                    return Ok(Self { connection, options, file, state: State::Idle, took: Instant::now(), gives_way_until: None, shared: false });
                 }
                 // Two processes that switch a fresh file to WAL at once are told `locked`, whatever the timeout.
                 Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
@@ -92,21 +94,27 @@ impl SqliteSession {
             Hold::All => "BEGIN EXCLUSIVE",
         };
         if hold != Hold::Nothing
-            && let Some(ended) = self.shared_since.take()
+            && let Some(until) = self.gives_way_until.take()
         {
-            tokio::time::sleep(self.options.gap.saturating_sub(ended.elapsed())).await;
+            tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
         }
         let deadline = Instant::now() + self.options.lock_timeout;
         loop {
             match self.connection.execute(begin).await {
                 Ok(_) => {
-                    self.state = State::Open;
+                    (self.state, self.took) = (State::Open, Instant::now());
                     return Ok(());
                 }
                 Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
                 Err(error) => return Err(self.failed(&error, During::Connect)),
             }
         }
+    }
+
+    /// The file's lock is not fair: who has just let it go is the first to take it again.
+    fn give_way(&mut self) {
+        let gap = self.options.gap.max(gap_after(self.took.elapsed()));
+        self.gives_way_until = self.shared.then(|| Instant::now() + gap);
     }
 
     fn failed(&mut self, error: &sqlx::Error, during: During) -> Fault {
@@ -222,8 +230,17 @@ async fn open(options: &SqliteOptions) -> Result<SqliteConnection, sqlx::Error> 
 
 /// Short and random: whoever waits gets a turn in the gaps of the others.
 async fn wait_a_little() {
-    let microseconds = rand::rng().random_range(1_000..10_000);
+    let microseconds = rand::rng().random_range(1_000..LONGEST_WAIT);
     tokio::time::sleep(Duration::from_micros(microseconds)).await;
+}
+
+/// In microseconds.
+const LONGEST_WAIT: u64 = 10_000;
+
+/// A tenth of what the others have waited. After a long transaction that is longer than they sleep, so that their turn is certain: a few
+/// lost ones would be seconds. After a short one it is not, and costs little; the next turn comes soon.
+fn gap_after(held: Duration) -> Duration {
+    (held / 10).min(Duration::from_micros(LONGEST_WAIT + 2_000))
 }
 
 #[async_trait]
@@ -330,7 +347,7 @@ impl Session for SqliteSession {
         match self.connection.execute("COMMIT").await {
             Ok(_) => {
                 self.state = State::Idle;
-                self.shared_since = self.shared.then(Instant::now);
+                self.give_way();
                 Ok(())
             }
             Err(error) => {
@@ -366,7 +383,7 @@ impl Session for SqliteSession {
             }
         }
         self.state = State::Idle;
-        self.shared_since = self.shared.then(Instant::now);
+        self.give_way();
         Ok(())
     }
 }
