@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use crate::{
     fault::Fault,
     fence::Standing,
-    model::{Batch, BatchId, Claim, Delivery, LastRecord, NextOffset, Partition},
+    model::{Batch, BatchId, Claim, Delivery, Epoch, LastRecord, NextOffset, Partition},
 };
 
 /// One row of `oncesink_checkpoint`.
@@ -79,6 +79,8 @@ pub enum Committed {
 pub struct Wanted {
     pub partition: Partition,
     pub delivery: Delivery,
+    /// The epoch under which this worker has held it, if it has since it was assigned: then there was a row.
+    pub held: Option<Epoch>,
     pub committed: Committed,
     /// Where a partition without row and commit starts by `kafka.start`. None: `kafka.start: error`, or not known.
     pub start: Option<NextOffset>,
@@ -154,6 +156,8 @@ pub enum Refusal {
     AnotherDatabase { committed: NextOffset, theirs: String, ours: String },
     /// The commit is above what ever was durable here: the database was recreated or restored.
     CommittedAboveDurable { committed: NextOffset, durable: NextOffset },
+    /// The row that this worker held is gone, and Kafka does not tell of it: where the partition stood, only a person may know.
+    CheckpointGone { held: Epoch },
     /// No checkpoint, no committed offset, and `kafka.start: error`.
     NoStart,
 }
@@ -166,14 +170,15 @@ impl Refusal {
             Self::ForeignCommit { .. } => "foreign-commit",
             Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } => "another-database",
             Self::CommittedAboveDurable { .. } => "committed-above-durable",
+            Self::CheckpointGone { .. } => "checkpoint-gone",
             Self::NoStart => "no-start",
         }
     }
 
-    /// Whether Kafka's commits were made beside a database that this one is not, or is no longer.
+    /// Whether this database is not what the commits or this worker stood beside, or is so no longer.
     #[must_use]
     pub const fn is_about_the_database(&self) -> bool {
-        matches!(self, Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } | Self::CommittedAboveDurable { .. })
+        matches!(self, Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } | Self::CommittedAboveDurable { .. } | Self::CheckpointGone { .. })
     }
 }
 
@@ -197,6 +202,9 @@ impl fmt::Display for Refusal {
             }
             Self::CommittedAboveDurable { committed, durable } => {
                 write!(f, "Kafka holds committed offset {committed}, but nothing above {durable} was ever durable here: the database was recreated or restored")
+            }
+            Self::CheckpointGone { held } => {
+                write!(f, "the checkpoint row that this worker held (epoch {}) is gone: somebody deleted it, or the database was restored to before it", held.0)
             }
             Self::NoStart => write!(f, "there is no checkpoint and no committed offset, and kafka.start is error"),
         }

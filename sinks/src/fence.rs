@@ -1,8 +1,10 @@
 //! The compare-and-set that a zombie fails. Pure: the row is locked, and this says what it means.
 
+use std::cmp::Ordering;
+
 use crate::{
     checkpoint::{CheckpointRow, Held},
-    model::{BatchId, Delivery, NextOffset, Span},
+    model::{BatchId, Claim, Delivery, NextOffset, Span},
     planted,
 };
 
@@ -42,13 +44,11 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
     if planted!(NoFence) {
         return Standing::Mine;
     }
-    if !planted!(FenceWithoutEpoch) {
-        if row.claim.epoch > span.claim.epoch || (row.claim.epoch == span.claim.epoch && row.claim.id != span.claim.id && !planted!(ClaimIdNotCompared)) {
-            return Standing::Taken;
-        }
-        if row.claim.epoch < span.claim.epoch {
-            return Standing::Rewound { row: row.next_offset, expected: span.from };
-        }
+    match against(row.claim, span.claim) {
+        _ if planted!(FenceWithoutEpoch) => {}
+        Ordering::Greater => return Standing::Taken,
+        Ordering::Less => return Standing::Rewound { row: row.next_offset, expected: span.from },
+        Ordering::Equal => {}
     }
     match delivery {
         Delivery::ExactlyOnce => {
@@ -82,14 +82,22 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
 pub fn still(held: Held, delivery: Delivery, row: Option<&CheckpointRow>) -> Standing {
     let Some(row) = row else { return Standing::Gone };
     let reached = row.reached();
-    if row.claim.epoch > held.claim.epoch || (row.claim.epoch == held.claim.epoch && row.claim.id != held.claim.id) {
-        Standing::Taken
-    } else if row.claim.epoch < held.claim.epoch || reached < held.next {
-        Standing::Rewound { row: reached, expected: held.next }
-    } else if delivery == Delivery::ExactlyOnce && row.next_offset != held.next {
-        Standing::Contradicts { row: row.next_offset, expected: held.next }
-    } else {
-        Standing::Mine
+    match against(row.claim, held.claim) {
+        Ordering::Greater => Standing::Taken,
+        Ordering::Less => Standing::Rewound { row: reached, expected: held.next },
+        Ordering::Equal if reached < held.next => Standing::Rewound { row: reached, expected: held.next },
+        Ordering::Equal if delivery == Delivery::ExactlyOnce && row.next_offset != held.next => {
+            Standing::Contradicts { row: row.next_offset, expected: held.next }
+        }
+        Ordering::Equal => Standing::Mine,
+    }
+}
+
+/// The row's claim against one's own. Of two claims with one epoch the other came later: it was made on a database that had gone back.
+fn against(row: Claim, own: Claim) -> Ordering {
+    match row.epoch.cmp(&own.epoch) {
+        Ordering::Equal if row.id != own.id && !planted!(ClaimIdNotCompared) => Ordering::Greater,
+        ordering => ordering,
     }
 }
 
@@ -115,7 +123,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Claim, ClaimId, Epoch, LastRecord, Partition};
+    use crate::model::{ClaimId, Epoch, LastRecord, Partition};
 
     fn row(epoch: i64, id: i64, next: i64, durable: i64) -> CheckpointRow {
         CheckpointRow {

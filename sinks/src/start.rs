@@ -80,17 +80,20 @@ fn follow_commit(row: &CheckpointRow, wanted: &Wanted, database: &str) -> Result
 
 /// Never claimed: no row, or one of epoch 0 that another partition's first claim made.
 fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted, request: &ClaimRequest, database: &str) -> Result<Start, NotClaimed> {
-    match &wanted.committed {
-        Committed::Unknown => return Err(NotClaimed::NeedsCommitted),
-        Committed::Nothing => {}
-        Committed::At { next, metadata } => {
-            return match Mark::read(metadata) {
-                Some(mark) if mark.database != database => {
+    match (&wanted.committed, wanted.held) {
+        (Committed::Unknown, _) => return Err(NotClaimed::NeedsCommitted),
+        // Never a first start: `kafka.start` would pass over records, or write them again.
+        (Committed::Nothing, Some(held)) => return refuse(Refusal::CheckpointGone { held }),
+        (Committed::Nothing, None) => {}
+        (Committed::At { next, metadata }, held) => {
+            return match (Mark::read(metadata), held) {
+                (Some(mark), _) if mark.database != database => {
                     refuse(Refusal::AnotherDatabase { committed: *next, theirs: mark.database.to_owned(), ours: database.to_owned() })
                 }
-                Some(_) => refuse(Refusal::CommittedButNeverClaimed { committed: *next }),
-                None if request.adopts_commits => Ok(Start { next: *next, durable: *next, because: StartReason::CommittedOffset }),
-                None => refuse(Refusal::ForeignCommit { committed: *next }),
+                (Some(_), _) => refuse(Refusal::CommittedButNeverClaimed { committed: *next }),
+                (None, Some(held)) => refuse(Refusal::CheckpointGone { held }),
+                (None, None) if request.adopts_commits => Ok(Start { next: *next, durable: *next, because: StartReason::CommittedOffset }),
+                (None, None) => refuse(Refusal::ForeignCommit { committed: *next }),
             };
         }
     }
@@ -174,6 +177,7 @@ mod tests {
         Wanted {
             partition: Partition::new("orders", 3),
             delivery: Delivery::ExactlyOnce,
+            held: None,
             committed,
             start: Some(NextOffset::new(500)),
             beginning: Some(NextOffset::new(100)),
@@ -207,6 +211,17 @@ mod tests {
             assert_eq!(decide(never, true, at(77, "db/exactly-once"), true), refused(Refusal::CommittedButNeverClaimed { committed: number(77) }));
         }
         assert!(matches!(decide(None, false, at(77, "other/exactly-once"), true), Err(NotClaimed::Refused(Refusal::AnotherDatabase { .. }))));
+
+        // Held by this worker since it was assigned, and without a row: whatever Kafka says, nobody starts there anew.
+        for committed in [Committed::Nothing, at(77, "")] {
+            let held = Wanted { held: Some(Epoch(3)), ..wanted(committed) };
+            for never in [None, Some(row(0, ExactlyOnce, 250, 0))] {
+                let decided = super::decide(never.as_ref(), true, &held, &request(true), "db");
+                assert_eq!(decided, refused(Refusal::CheckpointGone { held: Epoch(3) }));
+            }
+            let again = super::decide(Some(&row(3, ExactlyOnce, 300, 300)), true, &held, &request(true), "db");
+            assert_eq!(again, start(300, 300, StartReason::Checkpoint), "once it is put back, it goes on");
+        }
 
         // Last under exactly-once: the row decides, whatever the group says.
         for committed in [Committed::Unknown, Committed::Nothing, at(5, ""), at(9_999, "db/exactly-once")] {

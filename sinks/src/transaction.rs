@@ -13,7 +13,7 @@ use crate::{
     compact::compact,
     fault::{Fault, FaultClass},
     fence::{self, Standing},
-    model::{Batch, Claim, ClaimId, Delivery, Epoch, Partition, Table, TableName},
+    model::{Batch, BatchId, Claim, ClaimId, Delivery, Epoch, NextOffset, Partition, Table, TableName},
     planted,
     session::{CommitError, Database, LockWait, Session, Step},
     sink::{Applied, ApplyError, Sink, Writer},
@@ -152,18 +152,18 @@ impl Transactional {
 }
 
 /// The row of a partition that nobody has claimed yet.
-fn never_claimed(request: &ClaimRequest, partition: &Partition, delivery: Delivery, next: crate::model::NextOffset) -> CheckpointRow {
+fn never_claimed(request: &ClaimRequest, partition: &Partition, delivery: Delivery, next: NextOffset) -> CheckpointRow {
     CheckpointRow {
         partition: partition.clone(),
         claim: Claim::default(),
         next_offset: next,
-        durable: crate::model::NextOffset::ZERO,
+        durable: NextOffset::ZERO,
         delivery,
         cluster: request.cluster.clone(),
         group: request.group.clone(),
         owner: request.owner.clone(),
         last: None,
-        batch: crate::model::BatchId::default(),
+        batch: BatchId::default(),
         halt: None,
     }
 }
@@ -172,24 +172,13 @@ fn never_claimed(request: &ClaimRequest, partition: &Partition, delivery: Delive
 impl Checkpoint for Transactional {
     async fn claim(&self, request: &ClaimRequest) -> Result<Vec<ClaimAnswer>, Fault> {
         let wanted: Vec<&Wanted> = request.wanted.iter().collect();
-        let (mut answers, held) = self.claim_together(request, &wanted, LockWait::SkipLocked).await?;
+        let (mut answers, mut held) = self.claim_together(request, &wanted, LockWait::SkipLocked).await?;
         // A held row is somebody's transaction. Only a partition that is claimed alone waits for it; of several, the free ones must not.
-        if request.wanted.len() > 1 {
-            let busy = Fault::new(FaultClass::Retry, "row-locked", "somebody's transaction holds the checkpoint row");
-            answers.extend(held.into_iter().map(|partition| ClaimAnswer { partition, result: Err(NotClaimed::Failed(busy.clone())) }));
-            return Ok(answers);
+        if wanted.len() == 1 && !held.is_empty() {
+            (answers, held) = self.claim_together(request, &wanted, LockWait::Wait).await?;
         }
-        for partition in held {
-            let alone: Vec<&Wanted> = request.wanted.iter().filter(|wanted| wanted.partition == partition).collect();
-            match self.claim_together(request, &alone, LockWait::Wait).await {
-                Ok((claimed, still_held)) => {
-                    answers.extend(claimed);
-                    let gone = Fault::new(FaultClass::Retry, "row-changed", "the checkpoint row came and went while it was claimed");
-                    answers.extend(still_held.into_iter().map(|partition| ClaimAnswer { partition, result: Err(NotClaimed::Failed(gone.clone())) }));
-                }
-                Err(fault) => answers.push(ClaimAnswer { partition, result: Err(NotClaimed::Failed(fault)) }),
-            }
-        }
+        let busy = Fault::new(FaultClass::Retry, "row-locked", "somebody's transaction holds the checkpoint row");
+        answers.extend(held.into_iter().map(|partition| ClaimAnswer { partition, result: Err(NotClaimed::Failed(busy.clone())) }));
         Ok(answers)
     }
 

@@ -3,33 +3,29 @@
 use std::{sync::Arc, time::Duration};
 
 use oncesink_sinks::{
-    checkpoint::{ClaimAnswer, ClaimRequest, Claimed, Committed, NotClaimed, StartReason, Wanted},
-    fault::{Fault, FaultClass},
-    model::{Delivery, NextOffset, Partition},
+    checkpoint::{ClaimAnswer, ClaimRequest, Committed, Wanted},
+    fault::Fault,
+    model::{Delivery, Epoch, NextOffset, Partition},
 };
 use tokio::time::Instant;
 
 use super::{
-    altered::altered,
-    halt::{Halt, Met},
     lane::{Lane, State},
-    ledger::Ledger,
     run::{Done, Engine, Phase},
 };
 use crate::{
     route::TopicPlan,
-    source::{Ends, Found, Reply, Sequence, Start, TopicFound},
-    telemetry::metrics,
+    source::{Found, Reply, Sequence, Start, TopicFound},
 };
 
 /// How long to wait before Kafka is asked again for what it did not answer.
-const ASK_AGAIN: Duration = Duration::from_secs(1);
+pub const ASK_AGAIN: Duration = Duration::from_secs(1);
 
 pub(super) struct ClaimDone {
     /// The lanes that were asked for, by the number under which they asked.
-    asked: Vec<(Partition, Sequence)>,
-    plans: Vec<(Arc<str>, Result<TopicPlan, Fault>)>,
-    answers: Result<Vec<ClaimAnswer>, Fault>,
+    pub asked: Vec<(Partition, Sequence)>,
+    pub plans: Vec<(Arc<str>, Result<TopicPlan, Fault>)>,
+    pub answers: Result<Vec<ClaimAnswer>, Fault>,
 }
 
 impl Engine {
@@ -78,23 +74,6 @@ impl Engine {
         }
         if !to_claim.is_empty() {
             self.claim(to_claim, &topics, None);
-        }
-    }
-
-    /// Kafka has not what was to be read: retention passed the checkpoint, or the topic was cut.
-    pub fn out_of_range(&mut self, found: Vec<Found>) {
-        for found in found {
-            let Some(lane) = self.lanes.get_mut(&found.partition).filter(|lane| lane.is_running()) else { continue };
-            let Some(ends) = found.ends else {
-                self.restart(&found.partition, Some(ASK_AGAIN));
-                continue;
-            };
-            lane.ends = Some(ends);
-            let next = lane.ledger.taken();
-            match gap(next, ends, true) {
-                None => self.read_from(&found.partition, next, ends),
-                Some(halt) => self.halt(&found.partition, halt),
-            }
         }
     }
 
@@ -158,7 +137,7 @@ impl Engine {
         }
         let mut known: Vec<(Arc<str>, Delivery)> =
             self.topics.iter().filter(|(topic, _)| !bind.contains(topic)).map(|(topic, plan)| (topic.clone(), plan.delivery)).collect();
-        let wanted: Vec<Wanted> = found.into_iter().map(|found| wanted(found, topics)).collect();
+        let wanted: Vec<Wanted> = found.into_iter().map(|found| self.wanted(found, topics)).collect();
         let identity = self.source.identity();
         let mut request = ClaimRequest {
             pipeline: self.settings.pipeline.clone(),
@@ -184,209 +163,23 @@ impl Engine {
         });
     }
 
-    pub fn claim_done(&mut self, done: ClaimDone) {
-        let ClaimDone { asked, plans, answers } = done;
-        let reply = asked.first().and_then(|(_, sequence)| self.assigning.remove(sequence));
-        let mut starts = Vec::new();
-        for (topic, plan) in plans {
-            match plan {
-                Ok(plan) => {
-                    self.outdated.remove(&topic);
-                    self.topics.insert(topic, plan);
-                }
-                Err(fault) => {
-                    let concerned: Vec<Partition> = asked
-                        .iter()
-                        .filter(|(partition, sequence)| partition.topic == topic && self.still_claims(partition, *sequence))
-                        .map(|(partition, _)| partition.clone())
-                        .collect();
-                    for partition in concerned {
-                        self.claim_failed(&partition, &fault);
-                    }
-                }
-            }
-        }
-        match answers {
-            Err(fault) => {
-                for (partition, _) in asked.iter().filter(|(partition, sequence)| self.still_claims(partition, *sequence)).cloned().collect::<Vec<_>>() {
-                    self.claim_failed(&partition, &fault);
-                }
-            }
-            Ok(answers) => {
-                for answer in answers {
-                    let asked = asked.iter().find(|(partition, _)| *partition == answer.partition);
-                    // Given away, or asked for again, since: the claim costs an epoch and nothing else.
-                    if asked.is_some_and(|(partition, sequence)| self.still_claims(partition, *sequence)) {
-                        starts.extend(self.claim_answered(answer));
-                    }
-                }
-            }
-        }
-        let waited = reply.is_some_and(|reply| reply.send(starts.clone()));
-        if !waited && !starts.is_empty() && self.phase == Phase::Running {
-            self.source.start(starts);
-        }
-    }
-
-    fn still_claims(&self, partition: &Partition, sequence: Sequence) -> bool {
-        self.lanes.get(partition).is_some_and(|lane| lane.sequence == sequence && matches!(lane.state(), State::Claiming { .. }))
-    }
-
-    /// What is answered for one partition; a start, if it can be read at once.
-    fn claim_answered(&mut self, answer: ClaimAnswer) -> Option<Start> {
-        let partition = answer.partition;
-        let lane = self.lanes.get_mut(&partition)?;
-        let State::Claiming { found } = lane.state() else { return None };
-        match answer.result {
-            Ok(claimed) => {
-                let (ends, committed) = (found.ends, found.committed.clone());
-                let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
-                let claimed = above_retention(claimed, delivery, ends);
-                self.now_ours(&partition, &claimed, &committed);
-                let lane = self.lanes.get_mut(&partition)?;
-                match ends {
-                    // Judged only by ends that were looked up after the claim: the old owner may have moved on until then.
-                    Some(ends) if gap(claimed.next, ends, claimed.because != StartReason::CommittedOffset).is_some() => {
-                        lane.go(State::Checking { claimed });
-                        self.source.look_up(vec![partition]);
-                        None
-                    }
-                    ends => Some(self.begin(&partition, &claimed, ends)),
-                }
-            }
-            Err(NotClaimed::NeedsCommitted) => {
-                lane.rest(ASK_AGAIN);
-                None
-            }
-            Err(NotClaimed::Failed(fault)) => {
-                self.claim_failed(&partition, &fault);
-                None
-            }
-            Err(NotClaimed::Refused(refusal)) => {
-                let mut halt = Halt::refusal(&refusal, lane.ledger.applied());
-                if refusal.is_about_the_database() {
-                    halt.mend = Some(self.give_up_commits(&partition));
-                }
-                self.halt(&partition, halt);
-                None
-            }
-        }
-    }
-
-    /// What a person does who wants this database all the same.
-    fn give_up_commits(&self, partition: &Partition) -> String {
-        let (brokers, group, topic) = (&self.settings.brokers, self.source.identity().group, &partition.topic);
-        format!(
-            "put the right database back. Or, to fill this one from the topic again, with every worker stopped: \
-             kafka-consumer-groups --bootstrap-server {brokers} --group {group} --topic {topic} --delete-offsets"
-        )
-    }
-
-    /// The row is ours. What Kafka would have delivered again by its own offsets is stopped here.
-    fn now_ours(&mut self, partition: &Partition, claimed: &Claimed, committed: &Committed) {
-        // A claim ends whatever was taken under the one before: its records are read again.
-        self.forget_buffered(partition);
-        self.report.failing = None;
-        self.report.totals.claims += 1;
-        metrics::claims(&self.settings.pipeline, 1);
-        let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
-        let Some(lane) = self.lanes.get_mut(partition) else { return };
-        if let Some(text) = altered(claimed, committed) {
-            tracing::warn!(pipeline = %self.settings.pipeline, %partition, "{text}");
-        }
-        let committed = match committed {
-            Committed::At { next, .. } => Some(*next),
-            // Somebody deleted what was committed: committed again, or nobody sees the lag until the next record.
-            Committed::Nothing if claimed.because == StartReason::Checkpoint && claimed.durable > NextOffset::ZERO => None,
-            Committed::Nothing | Committed::Unknown => Some(claimed.next),
-        };
-        if let (Some(committed), StartReason::Checkpoint) = (committed, claimed.because) {
-            self.report.totals.redelivered += u64::try_from(claimed.next.get() - committed.get()).unwrap_or(0);
-        }
-        lane.delivery = delivery;
-        lane.claim = claimed.claim;
-        lane.ledger = Ledger::new(claimed.next, committed);
-        lane.backoff.succeed();
-        lane.touch();
-        if lane.ledger.committable().is_some() {
-            self.commit_soon();
-        }
-    }
-
-    /// The ends are fresh: a start outside them is a gap that a person must see.
-    fn judge_start(&mut self, partition: &Partition, claimed: &Claimed, ends: Ends) {
-        match gap(claimed.next, ends, claimed.because != StartReason::CommittedOffset) {
-            Some(halt) => self.halt(partition, halt),
-            None => {
-                let start = self.begin(partition, claimed, Some(ends));
-                self.source.start(vec![start]);
-            }
-        }
-    }
-
-    /// Reading begins at the last record below the checkpoint, to see that it is still the same.
-    fn begin(&mut self, partition: &Partition, claimed: &Claimed, ends: Option<Ends>) -> Start {
-        let low = ends.map(|ends| ends.low);
-        let last = claimed.last.filter(|last| low.is_none_or(|low| last.offset >= low.get()));
-        let from = last.map_or(claimed.next, |last| NextOffset::new(last.offset));
-        let mut sequence = Sequence::default();
-        if let Some(lane) = self.lanes.get_mut(partition) {
-            lane.expected = last;
-            lane.go(State::Running);
-            sequence = lane.sequence;
-        }
-        // A record or a write that halted it is passed only when a batch says so, or when somebody moved the checkpoint over it.
-        self.clear_halt(partition, |halt| halt.met == Met::AtClaim || claimed.next.get() > halt.offset);
-        tracing::debug!(pipeline = %self.settings.pipeline, %partition, next = %claimed.next, epoch = claimed.claim.epoch.0, because = ?claimed.because, "claimed");
-        Start { partition: partition.clone(), sequence, from: Some(from) }
-    }
-
-    fn read_from(&mut self, partition: &Partition, next: NextOffset, ends: Ends) {
-        let sequence = self.next_sequence();
-        if let Some(lane) = self.lanes.get_mut(partition) {
-            lane.sequence = sequence;
-            lane.expected = None;
-            self.source.start(vec![Start { partition: partition.clone(), sequence, from: Some(next.max(ends.low)) }]);
-        }
-    }
-
-    fn claim_failed(&mut self, partition: &Partition, fault: &Fault) {
-        let Some(lane) = self.lanes.get_mut(partition) else { return };
-        match fault.class {
-            FaultClass::Retry | FaultClass::Pause => {
-                let until = lane.backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
-                let gives_up = lane.backoff.has_given_up(&self.settings.retry);
-                lane.go(State::Resting { until });
-                if gives_up {
-                    self.give_up(fault);
-                }
-                self.report.failing = Some(fault.to_string());
-                *self.report.totals.retries.entry(fault.class.as_str()).or_default() += 1;
-                metrics::retry(&self.settings.pipeline, fault.class.as_str(), until.saturating_duration_since(Instant::now()));
-            }
-            FaultClass::Poison | FaultClass::Changed | FaultClass::Halt => {
-                let next = lane.ledger.applied();
-                lane.ledger.forget_taken();
-                self.halt(partition, Halt::fault(fault, next, Met::AtClaim));
-            }
+    fn wanted(&self, found: Found, topics: &[TopicFound]) -> Wanted {
+        let index = usize::try_from(found.partition.index).ok();
+        let of_topic = topics.iter().find(|topic| topic.topic == found.partition.topic).and_then(|topic| topic.partitions.get(index?));
+        let epoch = self.lanes.get(&found.partition).map_or(Epoch::default(), |lane| lane.claim.epoch);
+        Wanted {
+            partition: found.partition,
+            delivery: Delivery::ExactlyOnce,
+            held: (epoch > Epoch(0)).then_some(epoch),
+            // Without the topic's ends a start by policy is not known, which is not the same as none: asked again.
+            committed: if of_topic.is_some() { found.committed } else { Committed::Unknown },
+            start: of_topic.and_then(|(_, start)| *start),
+            beginning: of_topic.map(|(ends, _)| ends.low).or(found.ends.map(|ends| ends.low)),
         }
     }
 
     fn least_loaded_writer(&self) -> usize {
         (0..self.writers.len()).min_by_key(|writer| self.lanes.values().filter(|lane| lane.writer == *writer).count()).unwrap_or(0)
-    }
-}
-
-fn wanted(found: Found, topics: &[TopicFound]) -> Wanted {
-    let index = usize::try_from(found.partition.index).ok();
-    let of_topic = topics.iter().find(|topic| topic.topic == found.partition.topic).and_then(|topic| topic.partitions.get(index?));
-    Wanted {
-        partition: found.partition,
-        delivery: Delivery::ExactlyOnce,
-        // Without the topic's ends a start by policy is not known, which is not the same as none: asked again.
-        committed: if of_topic.is_some() { found.committed } else { Committed::Unknown },
-        start: of_topic.and_then(|(_, start)| *start),
-        beginning: of_topic.map(|(ends, _)| ends.low).or(found.ends.map(|ends| ends.low)),
     }
 }
 
@@ -397,25 +190,4 @@ fn siblings(topics: &[TopicFound]) -> Vec<(Partition, NextOffset)> {
         starts.into_iter().filter_map(move |(index, start)| Some((Partition { topic: name.clone(), index: i32::try_from(index).ok()? }, start)))
     };
     topics.iter().flat_map(of_topic).collect()
-}
-
-/// A floor may lie below the log though everything that is missing was written: then reading begins where the log does.
-fn above_retention(claimed: Claimed, delivery: Delivery, ends: Option<Ends>) -> Claimed {
-    match (delivery, ends) {
-        (Delivery::AtLeastOnce, Some(ends)) if claimed.next < ends.low && ends.low <= claimed.durable => Claimed { next: ends.low, ..claimed },
-        _ => claimed,
-    }
-}
-
-/// Whether `next` lies outside the log. `above` too: an adopted offset may lie past the last stable one, there only the broker judges.
-fn gap(next: NextOffset, ends: Ends, above: bool) -> Option<Halt> {
-    if next < ends.low {
-        let detail = format!("offsets {next} to {} are not in Kafka any more: retention has passed the checkpoint", ends.low.get() - 1);
-        return Some(Halt::new("gap", detail, next.get()));
-    }
-    if above && next > ends.high {
-        let detail = format!("the checkpoint is at {next}, but the log ends at {}: the topic was cut, or deleted and made again", ends.high);
-        return Some(Halt::new("topic-recreated", detail, next.get()));
-    }
-    None
 }

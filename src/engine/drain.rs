@@ -8,8 +8,12 @@ use tokio::time::Instant;
 use super::{
     lane::State,
     run::{Engine, Phase},
+    writer::Slot,
 };
-use crate::source::{Commit, Reply};
+use crate::{
+    source::{Commit, Reply},
+    telemetry::metrics,
+};
 
 /// How long a failed batch waits at most for its next attempt, once a drain has begun.
 const RETRY_AT_END: Duration = Duration::from_secs(1);
@@ -73,12 +77,12 @@ impl Engine {
                 self.forget_buffered(partition);
                 self.remove_lane(partition);
             }
-            crate::telemetry::metrics::drained(&self.settings.pipeline, drain.began.elapsed());
+            metrics::drained(&self.settings.pipeline, drain.began.elapsed());
             drain.reply.send(commits);
         }
         if let Phase::Stopping { .. } = self.phase
             && self.drains.is_empty()
-            && self.writers.iter().all(super::writer::Slot::is_idle)
+            && self.writers.iter().all(Slot::is_idle)
         {
             self.close_source();
         }
@@ -108,7 +112,7 @@ impl Engine {
 
     pub fn rebalanced(&mut self) {
         self.report.totals.rebalances += 1;
-        crate::telemetry::metrics::rebalanced(&self.settings.pipeline);
+        metrics::rebalanced(&self.settings.pipeline);
     }
 
     fn is_drained(&self, partition: &Partition) -> bool {

@@ -59,13 +59,15 @@ impl Engine {
     /// Cannot fail: a record that does not decode stops its lane at its place.
     fn take_records(&mut self, records: &Records) {
         let partition = &records.partition;
+        if let Some(lane) = self.lanes.get_mut(partition) {
+            lane.touch();
+        }
         for record in records.iter() {
             let Some(lane) = self.lanes.get_mut(partition) else { return };
             // Fetched under an earlier start, or behind a record at which the lane stands still.
             if (lane.sequence != records.sequence && !planted!(StaleSequenceTaken)) || !lane.is_running() {
                 return;
             }
-            lane.touch();
             match placement(&record, lane.ledger.taken(), &mut lane.expected) {
                 Placement::Behind => {
                     if record.offset != lane.ledger.taken().get() - 1 {
@@ -86,6 +88,9 @@ impl Engine {
             let slot = &mut self.writers[writer];
             let open = slot.open.entry(delivery).or_insert_with(|| OpenBatch::new(delivery, &self.buffer));
             if let Err(stopped) = open.add(&record, next, &mut plan.routes) {
+                if open.is_empty() {
+                    slot.open.remove(&delivery);
+                }
                 self.halt(partition, Halt::bad_record(&stopped.bad, &stopped.target, record.offset));
                 return;
             }

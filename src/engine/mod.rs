@@ -9,11 +9,15 @@
 //! | `run` | the loop: what may happen, in order of urgency |
 //! | `lane`, `ledger` | one partition: its state; what is taken, applied, committed |
 //! | `open_batch`, `intake` | records into the batch that is being filled |
-//! | `claim`, `altered` | a partition from assigned to running; what others did to the group's offsets |
+//! | `claim`, `claimed` | a partition from assigned to claimed, and from claimed to running |
+//! | `altered`, `gap` | what others did to the group's offsets; a start that does not fit the log |
 //! | `writer` | a batch from closed to handed over |
-//! | `settle` | what its outcome means: applied, fenced, lost reply, split, poison |
+//! | `settle`, `split` | what its outcome means: applied, fenced, lost reply; which record is at fault |
+//! | `commit` | what is durable, told to Kafka |
 //! | `drain` | revoked, lost, shutdown |
-//! | `halt`, `backoff`, `report` | standing still; waiting; telling |
+//! | `halt`, `halting`, `backoff` | why a lane stands still, and how it comes to; waiting |
+//! | `report`, `publish` | what the engine tells of itself |
+//! | `until_end` | the checkpoint rows, read now and then: idle lanes, `--until-end` |
 //! | `trace` | what the simulation sees of all that |
 
 use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
@@ -33,15 +37,21 @@ use crate::{
 mod altered;
 mod backoff;
 mod claim;
+mod claimed;
+mod commit;
 mod drain;
+mod gap;
 mod halt;
+mod halting;
 mod intake;
 mod lane;
 mod ledger;
 mod open_batch;
+mod publish;
 mod report;
 mod run;
 mod settle;
+mod split;
 pub mod trace;
 mod until_end;
 mod writer;

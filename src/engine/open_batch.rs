@@ -1,6 +1,6 @@
 //! The batch that is being filled: records are decoded straight into it.
 
-use std::{borrow::Cow, collections::BTreeMap, sync::Arc};
+use std::{borrow::Cow, sync::Arc};
 
 use oncesink_sinks::{
     model::{Batch, BatchId, Claim, Content, Delivery, LastRecord, LeftOut, LeftOutBecause, NextOffset, Partition, RecordMark, Rows, Span, Target},
@@ -20,7 +20,9 @@ pub struct OpenBatch {
     pub delivery: Delivery,
     pub opened: Instant,
     content: Content,
-    spans: BTreeMap<Partition, OpenSpan>,
+    spans: Vec<OpenSpan>,
+    /// The span of the last record, where the next one most likely belongs.
+    last_span: usize,
     /// Bytes of the keys and values that were decoded into it: what `batch.bytes` limits.
     payload: usize,
     /// What the buffer counts for it so far.
@@ -42,6 +44,7 @@ impl Drop for Room {
 
 #[derive(Debug)]
 struct OpenSpan {
+    partition: Partition,
     /// Its index in the content's partitions.
     index: u16,
     from: NextOffset,
@@ -60,7 +63,7 @@ impl OpenBatch {
     #[must_use]
     pub fn new(delivery: Delivery, buffer: &Arc<Buffer>) -> Self {
         let room = Room { buffer: buffer.clone(), bytes: 0 };
-        Self { delivery, opened: Instant::now(), content: Content::default(), spans: BTreeMap::new(), payload: 0, room }
+        Self { delivery, opened: Instant::now(), content: Content::default(), spans: Vec::new(), last_span: 0, payload: 0, room }
     }
 
     /// Decodes one record for all routes of its topic. `next` is the lane's: where its span begins if it is new here.
@@ -68,6 +71,13 @@ impl OpenBatch {
     /// # Errors
     /// [`Stopped`], if it is bad and a route says `halt`: the span then ends before it, whatever was decoded of it.
     pub fn add(&mut self, record: &RecordRef<'_>, next: NextOffset, routes: &mut [RoutePlan]) -> Result<(), Stopped> {
+        self.decode(record, next, routes).inspect_err(|_| {
+            // A span of nothing would still move its row: to the same offset, and without the halt that is noted there.
+            self.spans.retain(|span| span.from < span.to);
+        })
+    }
+
+    fn decode(&mut self, record: &RecordRef<'_>, next: NextOffset, routes: &mut [RoutePlan]) -> Result<(), Stopped> {
         let number = u32::try_from(self.content.records.len()).unwrap_or(u32::MAX);
         let identity = record.identity();
         self.payload += record.key.map_or(0, <[u8]>::len) + record.value.map_or(0, <[u8]>::len);
@@ -104,12 +114,12 @@ impl OpenBatch {
 
     /// Leaves a partition out. Its rows stay where they are: no span covers them any more.
     pub fn forget(&mut self, partition: &Partition) {
-        self.spans.remove(partition);
+        self.spans.retain(|span| span.partition != *partition);
     }
 
     #[must_use]
     pub fn covers(&self, partition: &Partition) -> bool {
-        self.spans.contains_key(partition)
+        self.spans.iter().any(|span| span.partition == *partition)
     }
 
     #[must_use]
@@ -138,23 +148,28 @@ impl OpenBatch {
     #[must_use]
     pub fn close(mut self, id: BatchId, pipeline: Arc<str>) -> (Batch, Room) {
         self.count_room();
+        // Their order is the order in which their checkpoint rows are locked.
+        self.spans.sort_unstable_by(|left, right| left.partition.cmp(&right.partition));
         let spans = self
             .spans
             .into_iter()
-            .map(|(partition, span)| Span { partition, claim: Claim::default(), from: span.from, to: span.to, last: span.last })
+            .map(|span| Span { partition: span.partition, claim: Claim::default(), from: span.from, to: span.to, last: span.last })
             .collect();
         (Batch { id, pipeline, delivery: self.delivery, spans, content: Arc::new(self.content) }, self.room)
     }
 
     fn span(&mut self, partition: &Partition, next: NextOffset) -> &mut OpenSpan {
-        if !self.spans.contains_key(partition) {
-            // A partition that was forgotten and comes again gets a new index: its old rows must not come back.
-            let index = u16::try_from(self.content.partitions.len()).unwrap_or(u16::MAX);
-            self.content.partitions.push(partition.clone());
-            self.spans.insert(partition.clone(), OpenSpan { index, from: next, to: next, last: None });
+        let is_of = |span: &OpenSpan| span.partition == *partition;
+        if !self.spans.get(self.last_span).is_some_and(is_of) {
+            self.last_span = self.spans.iter().position(is_of).unwrap_or_else(|| {
+                // A partition that was forgotten and comes again gets a new index: its old rows must not come back.
+                let index = u16::try_from(self.content.partitions.len()).unwrap_or(u16::MAX);
+                self.content.partitions.push(partition.clone());
+                self.spans.push(OpenSpan { partition: partition.clone(), index, from: next, to: next, last: None });
+                self.spans.len() - 1
+            });
         }
-        // Just inserted if it was not there.
-        self.spans.entry(partition.clone()).or_insert(OpenSpan { index: 0, from: next, to: next, last: None })
+        &mut self.spans[self.last_span]
     }
 }
 

@@ -5,15 +5,13 @@ use std::{
     future::Future,
     pin::pin,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use oncesink_sinks::{
-    checkpoint::{Checkpoint, Held, StoredHalt},
+    checkpoint::Checkpoint,
     fault::Fault,
-    model::{BatchId, Delivery, NextOffset, Partition},
-    planted,
-    start::commit_metadata,
+    model::{BatchId, Partition},
 };
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use tokio::{
@@ -26,7 +24,6 @@ use super::{
     Ended, EngineSettings, Parts,
     claim::ClaimDone,
     drain::Drain,
-    halt::{Halt, Met},
     lane::{Lane, State},
     report::{Report, RouteCounts},
     settle::{BatchDone, OutcomeDone},
@@ -35,16 +32,12 @@ use super::{
 };
 use crate::{
     route::{Router, TopicPlan},
-    source::{Buffer, Change, Channels, Commit, Reply, Sequence, Source, Start},
-    telemetry::metrics,
+    source::{Buffer, Change, Channels, Reply, Sequence, Source, Start},
 };
 
 /// How long the source has to leave the group, when everything else is done. It is a courtesy: the checkpoint is the truth, and a client
 /// that cannot reach its broker may take for ever. With the default `shutdown_timeout` the end still comes within Kubernetes' 30 s.
 const CLOSE_LIMIT: Duration = Duration::from_secs(4);
-/// How often offsets are committed to Kafka, and snapshots published.
-const COMMIT_EVERY: Duration = Duration::from_millis(250);
-const REPORT_EVERY: Duration = Duration::from_millis(500);
 
 pub(super) struct Engine {
     pub settings: EngineSettings,
@@ -69,9 +62,9 @@ pub(super) struct Engine {
     pub done: mpsc::UnboundedSender<Done>,
     outcomes: Option<mpsc::UnboundedReceiver<Done>>,
     channels: Option<Channels>,
-    publish: watch::Sender<Report>,
-    publish_at: Instant,
-    commit_due: Option<Instant>,
+    pub publish: watch::Sender<Report>,
+    pub publish_at: Instant,
+    pub commit_due: Option<Instant>,
     sequence: u64,
     pub ended: Ended,
 }
@@ -241,40 +234,6 @@ impl Engine {
         }
     }
 
-    /// Says that a lane has something new for Kafka.
-    pub fn commit_soon(&mut self) {
-        self.commit_due.get_or_insert_with(|| Instant::now() + COMMIT_EVERY);
-    }
-
-    pub fn commit(&mut self) {
-        let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_commit()).map(|(partition, _)| partition.clone()).collect();
-        let commits: Vec<Commit> = partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
-        if !commits.is_empty() {
-            self.source.commit(commits);
-        }
-    }
-
-    /// What is durable and Kafka does not know yet. The commit is advisory: if it fails, the checkpoint still decides.
-    fn commit_of(&mut self, partition: &Partition) -> Option<Commit> {
-        let lane = self.lanes.get_mut(partition)?;
-        let next = lane.ledger.committable()?;
-        lane.ledger.mark_committed(next);
-        Some(self.commit_at(partition, next))
-    }
-
-    /// What is durable when a partition is given back, also where Kafka was told before: a commit in the middle of a rebalance may
-    /// have been refused, and there is no later one.
-    pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
-        let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
-        let next = if planted!(DrainCommitsWhatWasTaken) { lane.ledger.taken() } else { lane.ledger.applied() };
-        Some(self.commit_at(partition, next))
-    }
-
-    fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
-        let delivery = self.lanes.get(partition).map_or(Delivery::ExactlyOnce, |lane| lane.delivery);
-        Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), delivery) }
-    }
-
     pub fn close_source(&mut self) {
         self.phase = Phase::Closing { until: Instant::now() + CLOSE_LIMIT };
         self.source.close();
@@ -287,81 +246,6 @@ impl Engine {
 
     pub fn new_batch_id(&mut self) -> BatchId {
         BatchId(self.random.next_u64().cast_signed())
-    }
-
-    /// Closes the intake of a partition; it halts once what is on its way is applied.
-    pub fn halt(&mut self, partition: &Partition, halt: Halt) {
-        let sequence = self.next_sequence();
-        let Some(lane) = self.lanes.get_mut(partition) else { return };
-        lane.sequence = sequence;
-        let still = vec![Start { partition: partition.clone(), sequence, from: None }];
-        if matches!(lane.state(), State::Draining) {
-            return;
-        }
-        lane.go(State::Halting { halt });
-        self.source.start(still);
-        self.finish_halts();
-    }
-
-    /// Lanes whose way is clear come to rest, and their reason is stored.
-    pub fn finish_halts(&mut self) {
-        let (pipeline, halt_retry) = (self.settings.pipeline.clone(), self.settings.halt_retry);
-        let mut notes = Vec::new();
-        for lane in self.lanes.values_mut() {
-            let State::Halting { halt } = lane.state() else { continue };
-            if !lane.ledger.is_settled() {
-                continue;
-            }
-            let mut halt = halt.clone();
-            match &lane.halted {
-                Some(before) if before.is_same(&halt) => halt.since = before.since,
-                before => {
-                    if let Some(before) = before {
-                        metrics::halted(&pipeline, &lane.partition, &before.reason, false);
-                    }
-                    lane.log = super::halt::HaltLog::default();
-                }
-            }
-            metrics::halted(&pipeline, &lane.partition, &halt.reason, true);
-            lane.log.note(&self.settings, &lane.partition, &halt);
-            // The row of another deployment is its own: a note there would make it look halted.
-            if halt.reason != "another-deployment" {
-                let held = (halt.met != Met::AtClaim).then(|| lane.held());
-                notes.push((lane.partition.clone(), held, Some(halt.stored())));
-            }
-            lane.halted = Some(halt);
-            lane.rest(halt_retry);
-        }
-        self.note_halts(notes);
-    }
-
-    /// A batch of the lane got through, or it runs again: the halt that was met there is over.
-    pub fn clear_halt(&mut self, partition: &Partition, ended: impl Fn(&Halt) -> bool) {
-        let Some(lane) = self.lanes.get_mut(partition) else { return };
-        if let Some(halt) = lane.halted.take_if(|halt| ended(halt)) {
-            tracing::info!(pipeline = %self.settings.pipeline, %partition, reason = %halt.reason, "goes on again after {}s", halt.since.elapsed().as_secs());
-            metrics::halted(&self.settings.pipeline, partition, &halt.reason, false);
-            lane.log = super::halt::HaltLog::default();
-            if halt.met == Met::AtClaim {
-                let held = lane.held();
-                self.note_halts(vec![(partition.clone(), Some(held), None)]);
-            }
-        }
-    }
-
-    /// Best effort: the row's halt is for people. One task for all, so that many halts are not as many connections.
-    pub fn note_halts(&self, notes: Vec<(Partition, Option<Held>, Option<StoredHalt>)>) {
-        if notes.is_empty() {
-            return;
-        }
-        let (checkpoint, pipeline) = (self.checkpoint.clone(), self.settings.pipeline.clone());
-        self.spawn(async move {
-            for (partition, held, halt) in notes {
-                if let Err(fault) = checkpoint.note_halt(&pipeline, &partition, held, halt.as_ref()).await {
-                    tracing::debug!(%pipeline, %partition, %fault, "the reason of a halt could not be stored");
-                }
-            }
-        });
     }
 
     /// Runs a task that is never cancelled. One that panics would leave its batch or claim unanswered for ever, so it ends the run.
@@ -389,41 +273,5 @@ impl Engine {
 
     pub fn route_counts(&mut self, route: &Arc<str>) -> &mut RouteCounts {
         self.report.routes.entry(route.clone()).or_default()
-    }
-
-    pub fn publish(&mut self) {
-        self.publish_at = Instant::now() + REPORT_EVERY;
-        // Everything is given back at the end; where each partition stood then is what people ask for.
-        if self.phase == Phase::Running {
-            self.report.partitions.clear();
-        }
-        self.report.partitions.extend(self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())));
-        self.report.buffer_bytes = self.buffer.bytes();
-        self.report.stopping = self.phase != Phase::Running;
-        self.gauge();
-        self.publish.send_replace(self.report.clone());
-    }
-
-    /// What this process says of a partition must not outlive its lane: another process tells from here on.
-    pub fn reset_gauges(&self, lane: &Lane) {
-        let pipeline = &self.settings.pipeline;
-        if let Some(halt) = &lane.halted {
-            metrics::halted(pipeline, &lane.partition, &halt.reason, false);
-        }
-        metrics::lag(pipeline, &lane.partition, 0, 0.0);
-    }
-
-    fn gauge(&self) {
-        let pipeline = &self.settings.pipeline;
-        metrics::buffer(pipeline, self.report.buffer_bytes);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64();
-        for (partition, lane) in &self.lanes {
-            let records = lane.ends.map_or(0, |ends| u64::try_from(ends.high.get() - lane.ledger.applied().get()).unwrap_or(0));
-            let behind = lane
-                .newest
-                .filter(|_| records > 0)
-                .map_or(0.0, |newest| (now - Duration::from_millis(u64::try_from(newest).unwrap_or(0)).as_secs_f64()).max(0.0));
-            metrics::lag(pipeline, partition, records, behind);
-        }
     }
 }

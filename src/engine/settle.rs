@@ -1,12 +1,12 @@
 //! A batch from its writer to settled: what its outcome means for its partitions.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::SpanOutcome,
+    checkpoint::{Refusal, SpanOutcome},
     fault::{Fault, FaultClass},
     fence::Standing,
-    model::{Batch, Content, Delivery, LeftOut, LeftOutBecause, NextOffset, Partition, Span, Split},
+    model::{Batch, Delivery, LeftOutBecause, NextOffset, Partition, Span},
     planted,
     sink::{Applied, ApplyError, Writer},
 };
@@ -17,10 +17,7 @@ use super::{
     run::{Done, Engine},
     writer::Pending,
 };
-use crate::{
-    route::OnBadRecord,
-    telemetry::metrics::{self, BatchResult, Outcome},
-};
+use crate::telemetry::metrics::{self, BatchResult, Outcome};
 
 pub(super) struct BatchDone {
     pub slot: usize,
@@ -135,8 +132,7 @@ impl Engine {
                 Standing::Taken if !self.lanes.contains_key(&partition) => self.count_fenced(&partition),
                 Standing::Rewound { row, expected } if is_ours => self.rewound(&partition, row, expected),
                 Standing::Gone if is_ours => {
-                    let detail = "the checkpoint row of a running partition is gone: somebody deleted it, or the database was restored to before it";
-                    self.stop_at_write(&partition, Halt::new("checkpoint-gone", detail, span.from.get()));
+                    self.refused(&partition, &Refusal::CheckpointGone { held: span.claim.epoch });
                 }
                 Standing::Contradicts { row, expected } if is_ours => {
                     let detail = format!("the checkpoint says {row} where this worker expects {expected}");
@@ -179,12 +175,6 @@ impl Engine {
                 self.stop_at_write(partition, Halt::new("rewound", detail, row.get()));
             }
         }
-    }
-
-    /// What is buffered of the partition is given up, and it halts where it stands.
-    pub fn stop_at_write(&mut self, partition: &Partition, halt: Halt) {
-        self.forget_buffered(partition);
-        self.halt(partition, halt);
     }
 
     /// COMMIT was sent and nothing came back. Never a blind retry: the database is asked, and the question waits for the transaction to end.
@@ -243,13 +233,13 @@ impl Engine {
             self.report.totals.batches += 1;
         }
         let standings = outcomes.iter().map(|outcome| (outcome.partition.clone(), outcome.settled())).collect();
-        self.fenced(slot, pending_without_given_away(&mut pending, self), standings);
+        self.forget_given_away(&mut pending.batch);
+        self.fenced(slot, pending, standings);
         self.finish_halts();
     }
 
     fn failed(&mut self, slot: usize, mut pending: Pending, fault: Fault) {
-        // A lane that was given away or claimed anew since is not to be judged by what an older claim met.
-        pending.batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
+        self.forget_given_away(&mut pending.batch);
         if !matches!(fault.class, FaultClass::Retry | FaultClass::Pause) {
             // The server answers: what failed before in a row has passed.
             self.writers[slot].backoff.succeed();
@@ -280,6 +270,11 @@ impl Engine {
                 }
             }
         }
+    }
+
+    /// A lane that was given away or claimed anew since is not to be judged by what an older claim met.
+    fn forget_given_away(&self, batch: &mut Batch) {
+        batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
     }
 
     fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
@@ -319,53 +314,4 @@ impl Engine {
             }
         }
     }
-
-    /// Something in the batch is at fault: the earlier half first, until it is one record, or one partition.
-    fn split(&mut self, slot: usize, pending: Pending, fault: &Fault) {
-        if let Some(whole) = self.halve(slot, pending) {
-            self.poison(slot, whole, fault);
-        }
-    }
-
-    /// Puts the batch back in two parts, the earlier one first; what cannot be cut comes back.
-    fn halve(&mut self, slot: usize, pending: Pending) -> Option<Pending> {
-        let Pending { batch, room } = pending;
-        let fresh = self.new_batch_id();
-        match batch.split(fresh) {
-            Split::Parts(earlier, later) => {
-                if !planted!(SplitLosesLaterHalf) {
-                    self.writers[slot].queue.push_front(Pending { batch: later, room: room.clone() });
-                }
-                self.writers[slot].queue.push_front(Pending { batch: earlier, room });
-                None
-            }
-            Split::Whole(batch) => Some(Pending { batch, room }),
-        }
-    }
-
-    /// One record of one partition fails by itself.
-    fn poison(&mut self, slot: usize, mut pending: Pending, fault: &Fault) {
-        let Some(span) = pending.batch.spans.first().cloned() else { return };
-        let Some(mark) = pending.batch.records().next().map(|(_, mark)| *mark) else {
-            self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::AtWrite));
-            return;
-        };
-        let skips = self.topics.get(&span.partition.topic).is_some_and(|plan| plan.routes.iter().all(|route| route.on_bad_record == OnBadRecord::Skip));
-        if (fault.class != FaultClass::Poison && !planted!(WorldsFaultIsSkipped)) || !skips {
-            self.stop_at_write(&span.partition, Halt::refused_record(fault, mark.offset));
-            return;
-        }
-        tracing::warn!(record = %span.partition.at(mark.offset), reason = %fault, "record skipped");
-        let routes = self.topics.get(&span.partition.topic).map(|plan| plan.routes.iter().map(|route| route.target.route.clone()).collect::<Vec<_>>());
-        let left_out = routes.into_iter().flatten().map(|route| LeftOut { record: 0, route, because: LeftOutBecause::Skipped(fault.reason.clone()) }).collect();
-        let mark = oncesink_sinks::model::RecordMark { partition: 0, ..mark };
-        pending.batch.content = Arc::new(Content { partitions: vec![span.partition], records: vec![mark], rows: Vec::new(), left_out });
-        self.put_back(slot, pending);
-    }
-}
-
-/// Partitions that were given away while their outcome was asked are somebody else's by now.
-fn pending_without_given_away(pending: &mut Pending, engine: &Engine) -> Pending {
-    pending.batch.retain(|span| engine.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
-    pending.clone()
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::CheckpointRow,
+    checkpoint::{CheckpointRow, Refusal},
     fault::Fault,
     fence::{self, Standing},
     model::{NextOffset, Partition},
@@ -106,11 +106,7 @@ impl Engine {
     fn compare(&mut self, partition: &Partition, row: Option<&CheckpointRow>) {
         let Some(lane) = self.lanes.get(partition) else { return };
         match fence::still(lane.held(), lane.delivery, row) {
-            Standing::Gone => {
-                let detail = "the checkpoint row of a running partition is gone: somebody deleted it, or the database was restored to before it";
-                let halt = Halt::new("checkpoint-gone", detail, lane.ledger.applied().get());
-                self.stop_at_write(partition, halt);
-            }
+            Standing::Gone => self.refused(partition, &Refusal::CheckpointGone { held: lane.claim.epoch }),
             Standing::Taken => self.taken_away(partition),
             Standing::Rewound { row, expected } => self.rewound(partition, row, expected),
             // Somebody moved the checkpoint on purpose: followed.

@@ -172,18 +172,4 @@ impl Engine {
             lane.ledger.forget_taken();
         }
     }
-
-    /// A planted bug: tells Kafka before the database knows.
-    fn commit_unwritten(&mut self, batch: &Batch) {
-        let commits = batch
-            .spans
-            .iter()
-            .map(|span| crate::source::Commit {
-                partition: span.partition.clone(),
-                next: span.to,
-                metadata: oncesink_sinks::start::commit_metadata(&self.checkpoint.database_id(), batch.delivery),
-            })
-            .collect();
-        self.source.commit(commits);
-    }
 }

@@ -212,6 +212,25 @@ fn an_idle_worker_finds_that_its_database_was_recreated() {
     assert_eq!(job.database.count("order_log"), 0);
 }
 
+/// Only the checkpoints are gone: the worker that held them does not begin anew, and goes on once they are back.
+#[test]
+fn deleted_checkpoints_are_waited_for() {
+    let job = Job::on(Database::create(Kind::Postgres, "deleted_rows"), "deleted_rows");
+    job.send(118, 2_000);
+    let mut worker = Worker::start(&job.file);
+    job.wait_until_exact(std::slice::from_mut(&mut worker));
+    job.database.execute("CREATE TABLE kept AS SELECT * FROM oncesink.oncesink_checkpoint");
+    job.database.execute("DELETE FROM oncesink.oncesink_checkpoint");
+    worker.wait_for_log(seconds(90), &["halted", "checkpoint-gone", "put the right database back"]);
+    job.send(119, 1_000);
+    // Claimed again, and refused again.
+    worker.wait_for_log(seconds(90), &["another-database"]);
+    assert_eq!(job.try_applied(), Some(2_000), "nothing is written without a checkpoint");
+    job.database.execute("INSERT INTO oncesink.oncesink_checkpoint SELECT * FROM kept");
+    job.wait_until_exact(std::slice::from_mut(&mut worker));
+    assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+}
+
 /// What `docs/guarantees.md` says under "not promised": the checkpoint tells what took effect, not what is still there.
 #[test]
 fn an_emptied_table_is_not_healed() {

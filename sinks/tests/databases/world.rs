@@ -102,6 +102,7 @@ pub fn request() -> ClaimRequest {
     let wanted = Wanted {
         partition: partition(),
         delivery: Delivery::ExactlyOnce,
+        held: None,
         committed: Committed::Nothing,
         start: Some(NextOffset::ZERO),
         beginning: Some(NextOffset::ZERO),

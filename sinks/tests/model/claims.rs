@@ -17,7 +17,7 @@ impl Rules {
         let found = state.kafka[p].committed;
         let lane = &mut state.workers[w].lanes[p];
         (matches!(lane.phase, Phase::Asking | Phase::Halted) && !lane.has_looked).then(|| {
-            *lane = Lane { phase: Phase::Asking, has_looked: true, found, ..Lane::default() };
+            *lane = Lane { has_looked: true, found, ..lane.given_up(Phase::Asking) };
             Ok(())
         })
     }
@@ -51,7 +51,7 @@ impl Rules {
                 if !is_seen {
                     return None;
                 }
-                state.workers[w].lanes[p] = Lane { phase: Phase::Halted, ..Lane::default() };
+                state.workers[w].lanes[p] = lane.given_up(Phase::Halted);
                 return Some(Self::is_justified(state, &refusal, &before, found));
             }
             Err(other) => return Some(Err(format!("w{w} cannot claim p{p}: {other:?}"))),
@@ -72,11 +72,8 @@ impl Rules {
         if let Some(offset) = self.missing(state, p, next) {
             return Some(Err(format!("w{w} starts p{p} at {next}, and record {offset} is in no row of the table: it is lost")));
         }
-        state.workers[w].lanes[p] = if is_seen {
-            Lane { phase: Phase::Running, claim: row.claim, applied: next, ..Lane::default() }
-        } else {
-            Lane { phase: Phase::Asking, ..Lane::default() }
-        };
+        state.workers[w].lanes[p] =
+            if is_seen { Lane { phase: Phase::Running, claim: row.claim, applied: next, ..Lane::default() } } else { lane.given_up(Phase::Asking) };
         Some(Ok(()))
     }
 
@@ -96,7 +93,7 @@ impl Rules {
         if unlimited {
             row.durable = self.bounds.offsets;
         }
-        let start = self.product.decide(p, state.workers[w].exactly_once, &row, topic_has_rows, found, policy)?;
+        let start = self.product.decide(p, state.workers[w].exactly_once, state.workers[w].lanes[p].has_held, &row, topic_has_rows, found, policy)?;
         // What is written down stays right; it is only not asked.
         let durable = start.next.max(NextOffset::new(i64::from(state.database[p].row.durable)));
         Ok(if unlimited { Start { durable, ..start } } else { start })
@@ -135,6 +132,7 @@ impl Rules {
         let justified = match refusal {
             Refusal::CommittedButNeverClaimed { .. } => state.was_restored && never_claimed && found.kind == Commit::Ours,
             Refusal::CommittedAboveDurable { .. } => state.was_restored && !never_claimed && !row.exactly_once,
+            Refusal::CheckpointGone { .. } => state.was_restored && never_claimed && found.kind != Commit::Ours,
             Refusal::ForeignCommit { .. } => never_claimed && found.kind == Commit::Foreign,
             Refusal::AnotherDeployment { .. } | Refusal::AnotherDatabase { .. } | Refusal::NoStart => false,
         };
@@ -183,17 +181,17 @@ impl Rules {
                 Ok(())
             }
             Standing::Taken => {
-                *lane = Lane { phase: Phase::Asking, ..Lane::default() };
+                *lane = lane.given_up(Phase::Asking);
                 Ok(())
             }
             Standing::Rewound { .. } => {
                 // At-least-once cannot heal that: a person decides.
                 let phase = if exactly_once { Phase::Asking } else { Phase::Halted };
-                *lane = Lane { phase, ..Lane::default() };
+                *lane = lane.given_up(phase);
                 went_back("rewound")
             }
             Standing::Gone => {
-                *lane = Lane { phase: Phase::Halted, ..Lane::default() };
+                *lane = lane.given_up(Phase::Halted);
                 went_back("gone")
             }
             Standing::Contradicts { row, expected } => Err(format!("w{w} finds p{p} at {row} where it expects {expected}")),

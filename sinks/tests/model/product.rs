@@ -106,7 +106,16 @@ impl Product {
     }
 
     /// Where a claim starts, by what Kafka said and `policy`.
-    pub fn decide(&self, partition: usize, exactly_once: bool, row: &Row, topic_has_rows: bool, found: Committed, policy: u8) -> Result<Start, NotClaimed> {
+    pub fn decide(
+        &self,
+        partition: usize,
+        exactly_once: bool,
+        has_held: bool,
+        row: &Row,
+        topic_has_rows: bool,
+        found: Committed,
+        policy: u8,
+    ) -> Result<Start, NotClaimed> {
         let committed = match found.kind {
             Commit::Nothing => Found::Nothing,
             Commit::Ours => Found::At { next: offset(found.next), metadata: start::commit_metadata(DATABASE, Delivery::ExactlyOnce) },
@@ -115,6 +124,7 @@ impl Product {
         let wanted = Wanted {
             partition: self.partitions[partition].clone(),
             delivery: delivery(exactly_once),
+            held: has_held.then_some(Epoch(1)),
             committed,
             start: Some(offset(policy)),
             beginning: Some(offset(0)),

@@ -137,9 +137,18 @@ pub struct Lane {
     pub phase: Phase,
     pub claim: Claim,
     pub applied: u8,
+    /// Its row was held since the partition was given, and is to be claimed again.
+    pub has_held: bool,
     /// What was looked up before the claim, if that is a step of its own.
     pub has_looked: bool,
     pub found: Committed,
+}
+
+impl Lane {
+    /// To be claimed again: what is remembered is that there was a row.
+    pub fn given_up(&self, phase: Phase) -> Self {
+        Self { phase, has_held: self.has_held || self.phase == Phase::Running, ..Self::default() }
+    }
 }
 
 /// `from == to`: the partition is not in the batch.
@@ -218,6 +227,7 @@ impl State {
                 bits.pass(4, &mut lane.claim.epoch);
                 bits.pass(3, &mut lane.claim.id);
                 bits.pass(2, &mut lane.applied);
+                bits.pass(1, &mut lane.has_held);
                 bits.pass(1, &mut lane.has_looked);
                 bits.pass(2, &mut lane.found.kind);
                 bits.pass(2, &mut lane.found.next);

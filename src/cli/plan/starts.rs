@@ -55,6 +55,7 @@ pub fn starts(
             partition: partition.clone(),
             // A start follows the delivery that the row was last claimed under, whatever the new one.
             delivery: Delivery::ExactlyOnce,
+            held: None,
             committed: found.committed.clone(),
             start: policy_start(topics, partition),
             beginning: Some(ends.low),
