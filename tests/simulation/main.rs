@@ -83,11 +83,10 @@ fn fixed_seeds() {
         let seeds: Vec<(u64, &str)> = failed.iter().map(|outcome| (outcome.seed, outcome.violations[0].as_str())).collect();
         panic!("{}{} of {count} seeds failed: {seeds:#?}", complain(outcome, None), failed.len());
     }
-    // Rare combinations need some seeds to occur; what never occurs in this many is not tested at all.
-    if count >= 2000 {
-        let rare: Vec<String> = RARE.iter().map(|(from, to)| format!("lane: {from} to {to}")).collect();
-        let never: Vec<&str> =
-            histogram.iter().filter(|(_, times)| **times == 0).map(|(name, _)| *name).filter(|name| !rare.iter().any(|rare| rare == name)).collect();
+    // What never occurs in the fixed seeds is not tested at all. Others need not meet all that occurs there a few times only.
+    if first == 1 && count >= 2000 {
+        let rare = format!("lane: {} to {}", RARE.0, RARE.1);
+        let never: Vec<&str> = histogram.iter().filter(|(name, times)| **times == 0 && **name != rare).map(|(name, _)| *name).collect();
         assert!(never.is_empty(), "these never happened: {never:?}");
     }
     if count >= 300 {

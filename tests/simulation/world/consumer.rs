@@ -18,6 +18,7 @@ use tokio::{
 
 use super::{
     Shared, World,
+    dice::milliseconds,
     events::Event,
     group::{MemberId, Order},
     log::PartitionLog,
@@ -112,6 +113,8 @@ struct Consumer {
     is_paused: bool,
     /// Another process has its instance id: it never joins again.
     is_fenced: bool,
+    /// What was taken away last without an answer of the engine.
+    unanswered: Vec<Partition>,
 }
 
 /// Joins the group and starts the client's thread.
@@ -141,6 +144,7 @@ pub fn start(sim: &Shared, worker: WorkerId, instance: Option<InstanceId>) -> (S
         buffer: buffer.clone(),
         is_paused: false,
         is_fenced: false,
+        unanswered: Vec::new(),
     };
     tokio::spawn(consumer.run());
     let source = SimulatedSource { sim: sim.clone(), worker, commands, buffer };
@@ -207,11 +211,29 @@ impl Consumer {
     async fn look_up(&mut self, partitions: &[Partition]) {
         self.sim.pause(self.worker, 1, 30).await;
         gate(&self.sim, self.worker).await;
-        let mut world = self.sim.lock();
-        world.story.count(Event::LookedUp);
-        let found = partitions.iter().map(|partition| world.find(partition)).collect();
-        let topics = world.find_topics(partitions);
-        let _ = self.changes.send(Change::LookedUp { partitions: found, topics });
+        // It polls before it gets to the question: the partitions may be lost by then.
+        self.notice_expulsion();
+        let (partitions, topics) = self.ask_kafka(partitions).await;
+        self.sim.lock().story.count(Event::LookedUp);
+        let _ = self.changes.send(Change::LookedUp { partitions, topics });
+    }
+
+    /// The answer may be on its way for long, and is old when it arrives.
+    async fn ask_kafka(&self, partitions: &[Partition]) -> (Vec<Found>, Vec<TopicFound>) {
+        let (found, delay) = {
+            let mut world = self.sim.lock();
+            let found = (partitions.iter().map(|partition| world.find(partition)).collect(), world.find_topics(partitions));
+            let delay = world.strikes(Weather::LookUpFailures, 40).map(|dice| milliseconds(dice, 100, 2000));
+            if delay.is_some() {
+                world.story.count(Event::LookUpLate);
+            }
+            (found, delay)
+        };
+        if let Some(delay) = delay {
+            sleep(delay).await;
+            gate(&self.sim, self.worker).await;
+        }
+        found
     }
 
     async fn close(mut self) {
@@ -238,10 +260,16 @@ impl Consumer {
 }
 
 impl World {
+    fn look_up_fails(&mut self, percent: u32) -> bool {
+        let fails = self.strikes(Weather::LookUpFailures, percent).is_some();
+        self.story.add(Event::LookUpFailed, u64::from(fails));
+        fails
+    }
+
     /// What Kafka says of a partition, if it says anything.
     fn find(&mut self, partition: &Partition) -> Found {
-        let committed = if self.strikes(Weather::LookUpFailures, 40).is_some() { Committed::Unknown } else { self.group.committed(partition) };
-        let ends = if self.strikes(Weather::LookUpFailures, 40).is_some() { None } else { self.log.partition(partition).map(PartitionLog::ends) };
+        let committed = if self.look_up_fails(30) { Committed::Unknown } else { self.group.committed(partition) };
+        let ends = if self.look_up_fails(30) { None } else { self.log.partition(partition).map(PartitionLog::ends) };
         Found { partition: partition.clone(), committed, ends }
     }
 
@@ -249,7 +277,7 @@ impl World {
         let names: BTreeSet<Arc<str>> = partitions.iter().map(|partition| partition.topic.clone()).collect();
         let mut found = Vec::new();
         for topic in names {
-            let failed = self.strikes(Weather::LookUpFailures, 30).is_some();
+            let failed = self.look_up_fails(20);
             let partitions = match self.log.topic(&topic) {
                 Some(known) if !failed => known.partitions.iter().map(|log| (log.ends(), Some(NextOffset::new(log.low)))).collect(),
                 _ => Vec::new(),

@@ -79,6 +79,8 @@ pub struct ServerState {
     /// Payloads that the tables refuse until somebody alters them, and those that they refused at some time.
     pub refused_payloads: BTreeSet<i64>,
     pub once_refused: BTreeSet<i64>,
+    /// Payloads that no table has a column for, until somebody adds it: they do not even become rows.
+    pub undecodable: BTreeSet<i64>,
 }
 
 impl Default for ServerState {
@@ -92,6 +94,7 @@ impl Default for ServerState {
             backup: None,
             refused_payloads: BTreeSet::new(),
             once_refused: BTreeSet::new(),
+            undecodable: BTreeSet::new(),
         }
     }
 }
@@ -127,6 +130,18 @@ impl ServerState {
     pub fn refuse(&mut self, payload: i64) {
         self.refused_payloads.insert(payload);
         self.once_refused.insert(payload);
+    }
+
+    /// The record does not fit the tables as they are described.
+    pub fn misfit(&mut self, payload: i64) {
+        self.undecodable.insert(payload);
+        self.once_refused.insert(payload);
+    }
+
+    /// The tables are altered: they take this record.
+    pub fn accept(&mut self, payload: i64) {
+        self.refused_payloads.remove(&payload);
+        self.undecodable.remove(&payload);
     }
 
     pub fn is_locked(&self, lock: &Lock) -> bool {

@@ -79,6 +79,7 @@ impl World {
     /// One more record that the tables refuse; the records before it are fine. None where such are skipped.
     pub fn refuse_one_more(&mut self, dice: &mut Dice) -> Option<Coordinate> {
         self.server.refused_payloads.clear();
+        self.server.undecodable.clear();
         if self.plan.skips {
             return None;
         }

@@ -20,6 +20,7 @@ use oncesink_sinks::{
 use super::{
     Shared,
     database::Row,
+    events::Event,
     log::{Fact, FactKind, TopicKind},
     weather::Weather,
     worker::WorkerId,
@@ -152,10 +153,16 @@ struct Decoder {
 
 impl Decode for Decoder {
     fn decode(&mut self, record: &RecordRef<'_>, number: u32, rows: &mut Rows) -> Result<Decoded, Bad> {
-        self.sim.lock().witness_decode(self.worker, record.partition());
+        let mut world = self.sim.lock();
+        world.witness_decode(self.worker, record.partition());
         let Some(fact) = record.value.and_then(Fact::parse) else {
             return Err(Bad { rule: "not-a-record", column: None, detail: Cow::Borrowed("four fields") });
         };
+        if world.server.undecodable.contains(&fact.payload) {
+            world.story.count(Event::RecordNotDecoded);
+            return Err(Bad { rule: "out-of-range", column: None, detail: Cow::Borrowed("a number of the column's range") });
+        }
+        drop(world);
         if fact.kind == FactKind::Filtered {
             return Ok(Decoded::Filtered);
         }

@@ -37,8 +37,7 @@ impl Weather {
             Self::DiskFull => Event::DiskFull,
             Self::PermissionRevoked => Event::PermissionRevoked,
             Self::TableChanged => Event::TableChanged,
-            Self::LookUpFailures => Event::LookUpFailed,
-            Self::DatabaseDown | Self::ReadOnly | Self::CommitFailures | Self::RepeatedCallbacks => return None,
+            Self::DatabaseDown | Self::ReadOnly | Self::CommitFailures | Self::LookUpFailures | Self::RepeatedCallbacks => return None,
         })
     }
 
@@ -55,7 +54,7 @@ impl Weather {
             Self::TableChanged => "a table is changed",
             Self::ReadOnly => "the database takes no writes",
             Self::CommitFailures => "offset commits fail",
-            Self::LookUpFailures => "look-ups fail",
+            Self::LookUpFailures => "look-ups fail or take long",
             Self::RepeatedCallbacks => "callbacks are repeated",
         }
     }

@@ -28,26 +28,25 @@ impl Consumer {
         self.sim.pause(self.worker, 1, 20).await;
         gate(&self.sim, self.worker).await;
         let repeat = self.repeats(Event::AssignRepeated);
-        let mut answer = self.announce(&partitions);
+        let mut answer = self.announce(&partitions).await;
         if repeat == Repeat::AtOnce {
-            answer = self.announce(&partitions);
+            answer = self.announce(&partitions).await;
         }
         self.take_starts(answer).await;
         if repeat == Repeat::Afterwards {
-            let answer = self.announce(&partitions);
+            let answer = self.announce(&partitions).await;
             self.take_starts(answer).await;
         }
     }
 
-    fn announce(&mut self, partitions: &[Partition]) -> oneshot::Receiver<Vec<Start>> {
+    async fn announce(&mut self, partitions: &[Partition]) -> oneshot::Receiver<Vec<Start>> {
         // Nothing is fetched until the engine says from where.
         partitions.iter().for_each(|partition| self.stand_still(partition));
         let (reply, answer) = oneshot::channel();
+        let (found, topics) = self.ask_kafka(partitions).await;
         let mut world = self.sim.lock();
         world.story.tell(format_args!("{}: assigned {}", self.worker, list(partitions)));
         world.story.count(Event::Assigned);
-        let found = partitions.iter().map(|partition| world.find(partition)).collect();
-        let topics = world.find_topics(partitions);
         world.witness.hand_over(self.worker, partitions);
         self.assigned.extend(partitions.iter().cloned());
         let _ = self.changes.send(Change::Assigned { partitions: found, topics, reply: Reply::new(move |starts| reply.send(starts).is_ok()) });
@@ -75,7 +74,8 @@ impl Consumer {
         if repeat == Repeat::AtOnce {
             answer = self.ask_back(partitions);
         }
-        self.take_commits(answer).await;
+        let is_answered = self.take_commits(answer).await;
+        self.unanswered = if is_answered { Vec::new() } else { partitions.to_vec() };
         self.unassign(partitions);
         if repeat == Repeat::Afterwards {
             let answer = self.ask_back(partitions);
@@ -105,7 +105,7 @@ impl Consumer {
         answer
     }
 
-    async fn take_commits(&mut self, answer: oneshot::Receiver<Vec<Commit>>) {
+    async fn take_commits(&mut self, answer: oneshot::Receiver<Vec<Commit>>) -> bool {
         let (began, freezes) = (Instant::now(), self.freezes());
         let answer = self.wait(answer).await;
         let mut world = self.sim.lock();
@@ -118,9 +118,11 @@ impl Consumer {
             world.story.count(Event::RevokeLate);
         }
         drop(world);
+        let is_answered = answer.is_some();
         if let Some(commits) = answer {
             self.commit(commits);
         }
+        is_answered
     }
 
     /// (g) The thread that polls waits for an answer, but never longer than its budget.
@@ -167,12 +169,16 @@ impl Consumer {
         self.unassign(partitions);
         // Records that were fetched before the client knew come before it says so.
         self.deliver_stale();
-        if partitions.is_empty() {
+        if partitions.is_empty() && (repeat == Repeat::No || self.unanswered.is_empty()) {
             return;
         }
-        for _ in 0..if repeat == Repeat::No { 1 } else { 2 } {
-            let _ = self.changes.send(Change::Lost { partitions: partitions.to_vec() });
+        let mut partitions = partitions.to_vec();
+        if repeat != Repeat::No {
+            let _ = self.changes.send(Change::Lost { partitions: partitions.clone() });
+            // What the engine has not given back when the group stopped waiting is lost as well.
+            partitions.append(&mut self.unanswered);
         }
+        let _ = self.changes.send(Change::Lost { partitions });
     }
 
     /// Learns, as the next heartbeat would tell, that the group has gone on without this member; joins again.

@@ -5,7 +5,11 @@ use oncesink_sinks::model::{NextOffset, Partition};
 use rand::Rng;
 
 use super::Consumer;
-use crate::world::{dice::chance, events::Event, log::Entry};
+use crate::world::{
+    dice::chance,
+    events::Event,
+    log::{Entry, Topic},
+};
 
 impl Consumer {
     /// Whether anything was delivered.
@@ -19,6 +23,7 @@ impl Consumer {
             return false;
         }
         self.find_out_of_range();
+        self.find_recreated();
         let mut delivered = false;
         let partitions: Vec<Partition> = self.positions.keys().cloned().collect();
         for partition in partitions {
@@ -72,6 +77,24 @@ impl Consumer {
         }
         let found = out_of_range.iter().map(|partition| world.find(partition)).collect();
         let _ = self.changes.send(Change::OutOfRange { partitions: found });
+    }
+
+    /// The client learns that a topic has another id than the one it was read under. It may be late: then a rebalance is there before.
+    fn find_recreated(&mut self) {
+        let mut world = self.sim.lock();
+        let mut recreated = Vec::new();
+        for (partition, position) in &mut self.positions {
+            let is_another = |topic: &Topic| position.incarnation.is_some_and(|incarnation| incarnation != topic.incarnation);
+            if position.next.is_some() && world.log.topic(&partition.topic).is_some_and(is_another) && world.chance(self.worker, 20) {
+                position.next = None;
+                recreated.push((partition.clone(), position.sequence));
+            }
+        }
+        for (partition, sequence) in recreated {
+            world.story.tell(format_args!("{}: notices that {partition} is another one", self.worker));
+            world.story.count(Event::RecreatedWhileRead);
+            let _ = self.inputs.send(Input::Recreated { partition, sequence });
+        }
     }
 
     /// Sends up to `most` entries from `next` on, in one piece; returns the offset after them.

@@ -25,9 +25,9 @@ impl Strike<'_> {
         }
     }
 
-    /// A record that nobody has read yet is one that the tables refuse, until somebody alters them.
+    /// A record that nobody has read yet is one that the tables refuse, or that does not fit them at all, until somebody alters them.
     pub(super) fn poison(&mut self) {
-        let lasts = self.milliseconds(1000, 8000);
+        let (lasts, is_misfit) = (self.milliseconds(1000, 8000), self.chance(50));
         let Some(partition) = self.partition(|_, _, _| true) else { return };
         let mut world = self.sim.lock();
         let skips = world.plan.skips;
@@ -36,12 +36,15 @@ impl Strike<'_> {
         if skips && partition.topic.as_ref() == TopicKind::Events.name() {
             return;
         }
-        self.fired(&mut world, None, format_args!("payload {} of {partition} is refused by the tables for {lasts:?}", fact.payload));
-        world.server.refuse(fact.payload);
+        let what = if is_misfit { "does not fit the tables" } else { "is refused by the tables" };
+        self.fired(&mut world, None, format_args!("payload {} of {partition} {what} for {lasts:?}", fact.payload));
+        if is_misfit {
+            world.server.misfit(fact.payload);
+        } else {
+            world.server.refuse(fact.payload);
+        }
         drop(world);
-        self.later(lasts, move |sim| {
-            sim.lock().server.refused_payloads.remove(&fact.payload);
-        });
+        self.later(lasts, move |sim| sim.lock().server.accept(fact.payload));
     }
 
     /// Readers of what is committed stand before its first record until it ends, and see nothing of it if it is aborted.
