@@ -9,9 +9,10 @@ use std::{
 
 use clap::Args;
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, Committed, StoredHalt},
+    checkpoint::{CheckpointRow, Committed, Refusal, StoredHalt},
     model::{Epoch, NextOffset, Partition},
     session::{Bookkeeping, Database},
+    start::is_ours,
 };
 use serde_json::{Value, json};
 
@@ -66,7 +67,7 @@ pub async fn status(arguments: &Status) -> Result<Exit, Exit> {
             standing.print(&pipeline);
         }
         if !arguments.watch {
-            return Ok(if standing.lines.iter().any(|line| line.halt().is_some()) { Exit::Failed } else { Exit::Done });
+            return Ok(if standing.lines.iter().any(Line::stands_still) { Exit::Failed } else { Exit::Done });
         }
         tokio::time::sleep(WATCH_EVERY).await;
     }
@@ -104,13 +105,25 @@ impl Line {
         self.row.as_ref().and_then(|row| row.halt.as_ref())
     }
 
+    /// Kafka's commits were made beside another database, or one that was not restored: no worker claims it here.
+    fn refusal(&self) -> Option<Refusal> {
+        match (&self.found.as_ref()?.committed, self.claimed()) {
+            (Committed::At { next, metadata }, None) if is_ours(metadata) => Some(Refusal::CommittedButNeverClaimed { committed: *next }),
+            _ => None,
+        }
+    }
+
+    fn stands_still(&self) -> bool {
+        self.halt().is_some() || self.refusal().is_some()
+    }
+
     fn claimed(&self) -> Option<&CheckpointRow> {
         self.row.as_ref().filter(|row| row.claim.epoch > Epoch(0))
     }
 
     /// What is done of this partition: under at-least-once the row's next offset is only a floor.
     fn checkpoint(&self) -> Option<NextOffset> {
-        self.row.as_ref().map(|row| row.next_offset.max(row.durable))
+        self.row.as_ref().map(CheckpointRow::reached)
     }
 
     fn committed(&self) -> Option<NextOffset> {
@@ -133,18 +146,20 @@ impl Line {
         match (self.halt(), self.claimed()) {
             (Some(_), _) => "halted",
             (None, Some(_)) => "ok",
+            (None, None) if self.refusal().is_some() => "refused",
             (None, None) => "never claimed",
         }
     }
 
     fn cells(&self) -> Vec<String> {
         let number = |number: Option<i64>| number.map_or_else(|| "-".to_owned(), |number| output::count(number.unsigned_abs()));
-        let state = match self.halt() {
-            Some(halt) => {
+        let state = match (self.halt(), self.refusal()) {
+            (Some(halt), _) => {
                 let words = format!("HALTED {} at {}, {}", halt.reason, halt.offset, output::duration(seconds_since(halt.at)));
                 output::coloured(Colour::Red, &words)
             }
-            None => self.state().to_owned(),
+            (None, Some(refusal)) => output::coloured(Colour::Red, &format!("REFUSED {}", refusal.reason())),
+            (None, None) => self.state().to_owned(),
         };
         vec![
             self.partition.to_string(),
@@ -189,6 +204,8 @@ impl Standing {
         for line in &self.lines {
             if let Some(halt) = line.halt() {
                 println!("{}: {}", line.partition.at(halt.offset), halt.detail);
+            } else if let Some(refusal) = line.refusal() {
+                println!("{}: {refusal}", line.partition);
             }
         }
         if let Some(note) = &self.note {

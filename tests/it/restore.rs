@@ -143,6 +143,7 @@ fn assert_nothing_is_adopted(job: &Job, mut workers: [Worker; 2]) {
     for worker in workers.iter_mut().chain([&mut fresh]) {
         worker.wait_for_log(seconds(120), &["another-database"]);
     }
+    oncesink(&["status", path(&job.file)]).expect_code(1).expect_text(&["REFUSED another-database"]);
     // A new one by itself: every partition halts, and is named.
     for worker in workers.iter_mut().chain([&mut fresh]) {
         assert_eq!(worker.stop(), Some(1), "{}", worker.log());
