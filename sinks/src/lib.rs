@@ -39,4 +39,5 @@ pub mod sink;
 mod skip;
 pub mod sqlite;
 pub mod start;
+mod stored;
 pub mod transaction;

@@ -1,18 +1,8 @@
-//! The checkpoint rows: their statements and how they are read.
+//! The statements on the checkpoint rows.
 
 use std::sync::Arc;
 
-use sqlx::{Row, postgres::PgRow};
-
-use crate::{
-    checkpoint::{CheckpointRow, StoredHalt},
-    execute::quoted_text,
-    model::{BatchId, Claim, ClaimId, Delivery, Epoch, LastRecord, NextOffset, Partition},
-    session::LockWait,
-};
-
-const COLUMNS: &str = "topic, partition, epoch, claim_id, next_offset, durable, delivery, cluster_id, group_id, owner, \
-                       last_offset, last_timestamp, last_hash, batch_id, halt_reason, halt_detail, halt_offset, halt_at";
+use crate::{execute::quoted_text, session::LockWait, stored::COLUMNS};
 
 /// The statements on `oncesink_checkpoint`, for one schema.
 #[derive(Debug)]
@@ -74,39 +64,4 @@ impl CheckpointStatements {
             LockWait::SkipLocked => &self.lock_skipping,
         }
     }
-}
-
-/// Reads one row in the order of [`COLUMNS`]. A delivery that this version does not know is an error: the row is a newer one's.
-pub(super) fn read_row(row: &PgRow) -> Result<CheckpointRow, sqlx::Error> {
-    let last_offset: Option<i64> = row.try_get(10)?;
-    let halt_reason: Option<String> = row.try_get(14)?;
-    let delivery: Delivery = row.try_get::<String, _>(6)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
-    Ok(CheckpointRow {
-        partition: Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?),
-        claim: Claim { epoch: Epoch(row.try_get(2)?), id: ClaimId(row.try_get(3)?) },
-        next_offset: NextOffset::new(row.try_get(4)?),
-        durable: NextOffset::new(row.try_get(5)?),
-        delivery,
-        cluster: row.try_get::<String, _>(7)?.into(),
-        group: row.try_get::<String, _>(8)?.into(),
-        owner: row.try_get::<String, _>(9)?.into(),
-        last: match last_offset {
-            Some(offset) => Some(LastRecord {
-                offset,
-                timestamp: row.try_get::<Option<i64>, _>(11)?.unwrap_or(-1),
-                hash: row.try_get::<Option<i64>, _>(12)?.unwrap_or_default(),
-            }),
-            None => None,
-        },
-        batch: BatchId(row.try_get(13)?),
-        halt: match halt_reason {
-            Some(reason) => Some(StoredHalt {
-                reason,
-                detail: row.try_get::<Option<String>, _>(15)?.unwrap_or_default(),
-                offset: row.try_get::<Option<i64>, _>(16)?.unwrap_or_default(),
-                at: row.try_get::<Option<i64>, _>(17)?.unwrap_or_default(),
-            }),
-            None => None,
-        },
-    })
 }

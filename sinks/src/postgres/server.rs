@@ -5,12 +5,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Row;
 
-use super::{
-    PostgresOptions, bookkeeping, catalogue,
-    checkpoint::{CheckpointStatements, read_row},
-    fault::During,
-    session::PostgresSession,
-};
+use super::{PostgresOptions, bookkeeping, catalogue, checkpoint::CheckpointStatements, fault::During, session::PostgresSession};
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
@@ -18,6 +13,7 @@ use crate::{
     model::{Coordinate, Partition, Table, TableName},
     session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
     skip::skipped,
+    stored,
 };
 
 /// Makes connections; holds none.
@@ -109,7 +105,7 @@ impl Database for Postgres {
 
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
         let mut session = self.transaction().await?;
-        let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), During::Bookkeeping, read_row).await?;
+        let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), During::Bookkeeping, stored::read).await?;
         finish(session).await?;
         Ok(rows)
     }

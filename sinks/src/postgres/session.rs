@@ -12,7 +12,7 @@ use sqlx::{
 use super::{
     PostgresOptions,
     array::{ColumnArray, Element},
-    checkpoint::{CheckpointStatements, read_row},
+    checkpoint::CheckpointStatements,
     fault::{During, ends_session, fault},
     statement::{Plan, Statement, plan},
 };
@@ -22,6 +22,7 @@ use crate::{
     fault::{Fault, FaultClass},
     model::{Operation, Partition, Shape, Target},
     session::{CommitError, LockWait, Session, Step, Written},
+    stored,
 };
 
 /// How long a connection may take to be made.
@@ -220,7 +221,7 @@ impl Session for PostgresSession {
         let indexes: Vec<i32> = partitions.iter().map(|partition| partition.index).collect();
         let sql = self.statements.lock(wait).clone();
         let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(topics).bind(indexes);
-        self.fetch(query, During::Bookkeeping, read_row).await
+        self.fetch(query, During::Bookkeeping, stored::read).await
     }
 
     async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {

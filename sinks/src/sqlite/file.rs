@@ -17,6 +17,7 @@ use crate::{
     model::{Coordinate, Partition, Table, TableName},
     session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
     skip::skipped,
+    stored,
 };
 
 /// Opens the file; holds it not.
@@ -94,7 +95,7 @@ impl Database for Sqlite {
 
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
-        let rows = session.fetch(sqlx::query(execute::once(checkpoint::read())).bind(pipeline), During::Bookkeeping, checkpoint::read_row).await?;
+        let rows = session.fetch(sqlx::query(execute::once(checkpoint::read())).bind(pipeline), During::Bookkeeping, stored::read).await?;
         finish(session).await?;
         Ok(rows)
     }

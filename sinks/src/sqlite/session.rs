@@ -26,6 +26,7 @@ use crate::{
     fault::{Fault, FaultClass},
     model::{Operation, Partition, Presence},
     session::{CommitError, LockWait, Session, Step, Written},
+    stored,
 };
 
 /// How a transaction takes the file.
@@ -258,7 +259,7 @@ impl Session for SqliteSession {
         for partition in partitions {
             query = query.bind(&*partition.topic).bind(partition.index);
         }
-        let rows = self.fetch(query, During::Bookkeeping, checkpoint::read_row).await?;
+        let rows = self.fetch(query, During::Bookkeeping, stored::read).await?;
         if wait == LockWait::Wait
             && let Some(row) = rows.first()
         {
