@@ -4,26 +4,10 @@ use std::cmp::Ordering;
 
 use crate::{
     checkpoint::{CheckpointRow, Held},
-    model::{BatchId, Claim, Delivery, NextOffset, Span},
+    model::{BatchId, Claim, Delivery, Span},
+    outcome::Standing,
     planted,
 };
-
-/// How a batch stands to the checkpoint row of one of its partitions.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Standing {
-    /// Epoch, claim id and offset are what the batch expects: go on.
-    Mine,
-    /// An earlier attempt of this very batch took effect.
-    Applied,
-    /// Another worker has claimed the partition since.
-    Taken,
-    /// The row is older than what this worker has seen: the database was restored.
-    Rewound { row: NextOffset, expected: NextOffset },
-    /// There is no row any more.
-    Gone,
-    /// None of these: a halt that says both numbers.
-    Contradicts { row: NextOffset, expected: NextOffset },
-}
 
 /// Judges the locked row of `span`'s partition. `None`: there is none.
 ///
@@ -123,7 +107,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{ClaimId, Epoch, LastRecord, Partition};
+    use crate::model::{ClaimId, Epoch, LastRecord, NextOffset, Partition};
 
     fn row(epoch: i64, id: i64, next: i64, durable: i64) -> CheckpointRow {
         CheckpointRow {

@@ -6,12 +6,15 @@
 //! | --- | --- |
 //! | [`model`] | the vocabulary: partitions, offsets, claims, spans, batches, columns, tables |
 //! | [`sink`], [`checkpoint`] | the traits that the engine talks to |
+//! | [`claim`], [`refusal`], [`outcome`] | what they ask and answer |
 //! | [`session`] | what one database gives: a connection, its catalogue, its bookkeeping |
 //! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
 //! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
-//! | [`open`](mod@open) | from settings to a database |
+//! | [`options`], [`open`](mod@open) | from settings to a database |
 //! | [`postgres`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
+//! | [`plain_sql`] | statements for people, as one may paste them |
+//! | [`planted`] | the simulation's planted bugs, in the product's own code |
 
 #![cfg_attr(
     test,
@@ -25,15 +28,19 @@
 )]
 
 pub mod checkpoint;
+pub mod claim;
 pub mod compact;
 mod execute;
 pub mod fault;
 pub mod fence;
 pub mod model;
 pub mod open;
+pub mod options;
+pub mod outcome;
 pub mod plain_sql;
 pub mod planted;
 pub mod postgres;
+pub mod refusal;
 pub mod session;
 pub mod sink;
 mod skip;

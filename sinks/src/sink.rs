@@ -6,8 +6,8 @@ use async_trait::async_trait;
 
 use crate::{
     fault::Fault,
-    fence::Standing,
     model::{Batch, Partition, Table, TableName},
+    outcome::Standing,
 };
 
 /// Where rows go. Cheap to share.

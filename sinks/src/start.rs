@@ -3,9 +3,11 @@
 use std::sync::Arc;
 
 use crate::{
-    checkpoint::{CheckpointRow, ClaimRequest, Committed, NotClaimed, Refusal, StartReason, Wanted},
+    checkpoint::CheckpointRow,
+    claim::{ClaimRequest, Claimed, Committed, NotClaimed, StartReason, Wanted},
     model::{Claim, ClaimId, Delivery, Epoch, NextOffset},
     planted,
+    refusal::Refusal,
 };
 
 /// A start, and what of it is known to be durable.
@@ -14,6 +16,13 @@ pub struct Start {
     pub next: NextOffset,
     pub durable: NextOffset,
     pub because: StartReason,
+}
+
+impl Start {
+    #[must_use]
+    pub const fn of(claimed: &Claimed) -> Self {
+        Self { next: claimed.next, durable: claimed.durable, because: claimed.because }
+    }
 }
 
 /// The row as a claim leaves it: no claim before it may write any more.

@@ -4,11 +4,10 @@ use std::{io::IsTerminal, path::PathBuf, sync::Arc};
 
 use clap::Args;
 use oncesink_sinks::{
-    open::{self, DatabaseOptions},
+    open::open,
+    options::{self, DatabaseOptions},
     session::Database,
 };
-
-use secrecy::{ExposeSecret, SecretString};
 
 use super::{exit::Exit, output};
 use crate::settings::{self, DatabaseSettings, Pipeline, Tls};
@@ -42,32 +41,22 @@ pub fn database(settings: &DatabaseSettings) -> Result<Arc<dyn Database>, Exit> 
     options.url = settings.url.clone();
     options.username.clone_from(&settings.username);
     options.password.clone_from(&settings.password);
-    match settings.tls {
-        // Only an address says `prefer`: who opens the database else wants to know who the server is.
-        Some(Tls::Prefer) => options.url = with_mode(&settings.url, "prefer"),
-        tls => options.tls = tls.and_then(strict),
-    }
+    options.tls = settings.tls.map(protection);
     options.ca.clone_from(&settings.ca);
     options.statement_timeout = settings.statement_timeout;
     options.bookkeeping.clone_from(&settings.bookkeeping);
-    open::open(&options).map_err(|error| {
+    open(&options).map_err(|error| {
         output::error(&error.to_string());
         Exit::Settings
     })
 }
 
-fn strict(tls: Tls) -> Option<open::Tls> {
+fn protection(tls: Tls) -> options::Tls {
     match tls {
-        Tls::Disable => Some(open::Tls::Disable),
-        Tls::Prefer => None,
-        Tls::Require => Some(open::Tls::Require),
-        Tls::VerifyCa => Some(open::Tls::VerifyCa),
-        Tls::VerifyFull => Some(open::Tls::VerifyFull),
+        Tls::Disable => options::Tls::Disable,
+        Tls::Prefer => options::Tls::Prefer,
+        Tls::Require => options::Tls::Require,
+        Tls::VerifyCa => options::Tls::VerifyCa,
+        Tls::VerifyFull => options::Tls::VerifyFull,
     }
-}
-
-fn with_mode(url: &SecretString, mode: &str) -> SecretString {
-    let url = url.expose_secret();
-    let joint = if url.contains('?') { '&' } else { '?' };
-    SecretString::from(format!("{url}{joint}sslmode={mode}"))
 }

@@ -9,8 +9,10 @@ use std::{
 
 use clap::Args;
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, Committed, Refusal, StoredHalt},
+    checkpoint::{CheckpointRow, StoredHalt},
+    claim::Committed,
     model::{Epoch, NextOffset, Partition},
+    refusal::Refusal,
     session::{Bookkeeping, Database},
     start::is_ours,
 };

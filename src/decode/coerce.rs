@@ -6,13 +6,12 @@ use base64::{Engine as _, engine::general_purpose::STANDARD};
 use oncesink_sinks::model::{Column, Kind, Presence, TableColumn, Values};
 
 use super::{
-    Broken, array, escape,
+    Broken, TimestampUnit, array, escape,
     input::Input,
     number::{Number, is_canonical, to_float},
     rule,
     time::{self, Zone},
 };
-use crate::route::TimestampUnit;
 
 /// What a column takes.
 #[derive(Clone, Debug)]

@@ -3,8 +3,8 @@
 use oncesink_sinks::model::Kind;
 use serde_json::value::RawValue;
 
-use super::{Broken, fields::folded, input::Input, json, rule};
-use crate::{route::KeyFormat, source::RecordRef};
+use super::{Broken, KeyFormat, fields::folded, input::Input, json, rule};
+use crate::source::RecordRef;
 
 /// A record's key, read by the route's `key_format`.
 #[derive(Clone, Debug)]

@@ -17,6 +17,7 @@ mod input;
 mod json;
 mod key;
 mod number;
+mod options;
 mod row;
 pub mod rule;
 #[cfg(test)]
@@ -26,6 +27,7 @@ mod time;
 pub(crate) use coerce::{CellType, Rules};
 pub(crate) use fields::{FieldMatch, Fields};
 pub(crate) use json::field_names;
+pub use options::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone};
 pub(crate) use row::{CellSource, RowDecoder, RowOptions, fields_of, printable};
 pub(crate) use time::Zone;
 

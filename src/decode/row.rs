@@ -5,17 +5,14 @@ use std::sync::Arc;
 use oncesink_sinks::model::{Operation, Presence, Rows, Target, WriteMode};
 
 use super::{
-    Bad, Broken, CellType, Decode, Decoded, Fields, Rules,
+    Bad, Broken, CellType, Decode, Decoded, ExtraFields, Fields, Format, KeyFormat, MissingFields, Rules, Tombstone,
     coerce::{Coerced, coerce},
     input::Input,
     json::{self, Slot},
     key::RecordKey,
     rule,
 };
-use crate::{
-    route::{ExtraFields, Format, KeyFormat, MissingFields, Tombstone},
-    source::RecordRef,
-};
+use crate::source::RecordRef;
 
 /// Where the value of one column of the target comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! Offsets of the group that somebody else set, reset or deleted: what a claim makes of them, said aloud.
 
 use oncesink_sinks::{
-    checkpoint::{Claimed, Committed, StartReason},
+    claim::{Claimed, Committed, StartReason},
     start::is_ours,
 };
 

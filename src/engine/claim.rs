@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use oncesink_sinks::{
-    checkpoint::{ClaimAnswer, ClaimRequest, Committed, Wanted},
+    claim::{ClaimAnswer, ClaimRequest, Committed, Wanted},
     fault::Fault,
     model::{Delivery, Epoch, NextOffset, Partition},
 };
@@ -38,7 +38,7 @@ impl Engine {
             reply.send(Vec::new());
             return;
         }
-        self.rebalanced();
+        self.count_rebalance();
         for found in &found {
             // An assignment without a revocation before it: what is left of the old lane is stale.
             self.forget_buffered(&found.partition);

@@ -1,25 +1,22 @@
 //! What a claim answered, and where its partitions are read from.
 
 use oncesink_sinks::{
-    checkpoint::{ClaimAnswer, Claimed, Committed, NotClaimed, StartReason},
+    claim::{ClaimAnswer, Claimed, Committed, NotClaimed, StartReason},
     fault::{Fault, FaultClass},
     model::{Delivery, NextOffset, Partition},
+    start,
 };
-use tokio::time::Instant;
 
 use super::{
     altered::altered,
     claim::{ASK_AGAIN, ClaimDone},
-    gap::{above_retention, gap},
+    gap::first_offset,
     halt::{Halt, Met},
     lane::State,
     ledger::Ledger,
     run::{Engine, Phase},
 };
-use crate::{
-    source::{Ends, Sequence, Start},
-    telemetry::metrics,
-};
+use crate::source::{Ends, Sequence, Start};
 
 impl Engine {
     pub fn claim_done(&mut self, done: ClaimDone) {
@@ -78,19 +75,17 @@ impl Engine {
         match answer.result {
             Ok(claimed) => {
                 let (ends, committed) = (found.ends, found.committed.clone());
-                let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
-                let claimed = above_retention(claimed, delivery, ends);
+                let first = ends.map(|ends| first_offset(&start::Start::of(&claimed), self.delivery_of(&partition), ends));
+                let next = first.and_then(Result::ok).unwrap_or(claimed.next);
+                let claimed = Claimed { next, ..claimed };
                 self.now_ours(&partition, &claimed, &committed);
-                let lane = self.lanes.get_mut(&partition)?;
-                match ends {
-                    // Judged only by ends that were looked up after the claim: the old owner may have moved on until then.
-                    Some(ends) if gap(claimed.next, ends, claimed.because != StartReason::CommittedOffset).is_some() => {
-                        lane.go(State::Checking { claimed });
-                        self.source.look_up(vec![partition]);
-                        None
-                    }
-                    ends => Some(self.begin(&partition, &claimed, ends)),
+                // Judged only by ends that were looked up after the claim: the old owner may have moved on until then.
+                if matches!(first, Some(Err(_))) {
+                    self.lanes.get_mut(&partition)?.go(State::Checking { claimed });
+                    self.source.look_up(vec![partition]);
+                    return None;
                 }
+                Some(self.begin(&partition, &claimed, ends))
             }
             Err(NotClaimed::NeedsCommitted) => {
                 lane.rest(ASK_AGAIN);
@@ -112,9 +107,8 @@ impl Engine {
         // A claim ends whatever was taken under the one before: its records are read again.
         self.forget_buffered(partition);
         self.report.failing = None;
-        self.report.totals.claims += 1;
-        metrics::claims(&self.settings.pipeline, 1);
-        let delivery = self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery);
+        self.count_claim();
+        let delivery = self.delivery_of(partition);
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         if let Some(text) = altered(claimed, committed) {
             tracing::warn!(pipeline = %self.settings.pipeline, %partition, "{text}");
@@ -136,6 +130,10 @@ impl Engine {
         if lane.ledger.committable().is_some() {
             self.commit_soon();
         }
+    }
+
+    fn delivery_of(&self, partition: &Partition) -> Delivery {
+        self.topics.get(&partition.topic).map_or(Delivery::ExactlyOnce, |plan| plan.delivery)
     }
 
     /// Reading begins at the last record below the checkpoint, to see that it is still the same.
@@ -165,9 +163,7 @@ impl Engine {
                 if gives_up {
                     self.give_up(fault);
                 }
-                self.report.failing = Some(fault.to_string());
-                *self.report.totals.retries.entry(fault.class.as_str()).or_default() += 1;
-                metrics::retry(&self.settings.pipeline, fault.class.as_str(), until.saturating_duration_since(Instant::now()));
+                self.count_retry(fault, until);
             }
             FaultClass::Poison | FaultClass::Changed | FaultClass::Halt => {
                 let next = lane.ledger.applied();

@@ -29,7 +29,7 @@ pub(super) struct Drain {
 impl Engine {
     /// Intake of these partitions is closed; the reply follows once what is on its way is settled, or at the deadline.
     pub fn revoked(&mut self, partitions: Vec<Partition>, reply: Reply<Vec<Commit>>) {
-        self.rebalanced();
+        self.count_rebalance();
         for partition in &partitions {
             let Some(lane) = self.lanes.get_mut(partition) else { continue };
             match lane.state() {
@@ -49,7 +49,7 @@ impl Engine {
 
     /// They are gone already: what is buffered is somebody else's to read, and no offset may be committed.
     pub fn lost(&mut self, partitions: &[Partition]) {
-        self.rebalanced();
+        self.count_rebalance();
         for partition in partitions {
             self.forget_buffered(partition);
             if let Some(lane) = self.lanes.remove(partition) {
@@ -108,11 +108,6 @@ impl Engine {
         for drain in &mut self.drains {
             drain.partitions.retain(|drained| drained != partition);
         }
-    }
-
-    pub fn rebalanced(&mut self) {
-        self.report.totals.rebalances += 1;
-        metrics::rebalanced(&self.settings.pipeline);
     }
 
     fn is_drained(&self, partition: &Partition) -> bool {

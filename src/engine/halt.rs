@@ -7,9 +7,10 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::{Refusal, StoredHalt},
+    checkpoint::StoredHalt,
     fault::Fault,
     model::{NextOffset, Partition, Target},
+    refusal::Refusal,
 };
 use tokio::time::Instant;
 

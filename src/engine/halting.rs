@@ -1,8 +1,9 @@
 //! From running to standing still and on again: the engine's side of a [`Halt`].
 
 use oncesink_sinks::{
-    checkpoint::{Held, Refusal, StoredHalt},
+    checkpoint::{Held, StoredHalt},
     model::Partition,
+    refusal::Refusal,
 };
 
 use super::{

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::{Claimed, Held},
+    checkpoint::Held,
+    claim::Claimed,
     model::{Claim, Delivery, LastRecord, NextOffset, Partition},
 };
 use tokio::time::Instant;

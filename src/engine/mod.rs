@@ -16,7 +16,7 @@
 //! | `commit` | what is durable, told to Kafka |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `halting`, `backoff` | why a lane stands still, and how it comes to; waiting |
-//! | `report`, `publish` | what the engine tells of itself |
+//! | `count`, `report`, `publish` | what the engine tells of itself |
 //! | `until_end` | the checkpoint rows, read now and then: idle lanes, `--until-end` |
 //! | `trace` | what the simulation sees of all that |
 
@@ -39,6 +39,7 @@ mod backoff;
 mod claim;
 mod claimed;
 mod commit;
+mod count;
 mod drain;
 mod gap;
 mod halt;
@@ -56,8 +57,8 @@ pub mod trace;
 mod until_end;
 mod writer;
 
-pub use halt::{Halt, Met};
-pub use ledger::{Gap, Ledger};
+pub use gap::first_offset;
+pub use halt::Halt;
 pub use report::{PartitionReport, PartitionState, Report, RouteCounts, Totals};
 
 /// What an engine is made of.

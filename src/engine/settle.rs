@@ -3,11 +3,12 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::{Refusal, SpanOutcome},
     fault::{Fault, FaultClass},
-    fence::Standing,
-    model::{Batch, Delivery, LeftOutBecause, NextOffset, Partition, Span},
+    model::{Batch, Delivery, NextOffset, Partition, Span},
+    outcome::SpanOutcome,
+    outcome::Standing,
     planted,
+    refusal::Refusal,
     sink::{Applied, ApplyError, Writer},
 };
 use tokio::time::Instant;
@@ -17,7 +18,7 @@ use super::{
     run::{Done, Engine},
     writer::Pending,
 };
-use crate::telemetry::metrics::{self, BatchResult, Outcome};
+use crate::telemetry::metrics::{self, BatchResult};
 
 pub(super) struct BatchDone {
     pub slot: usize,
@@ -42,7 +43,7 @@ impl Engine {
             Err(ApplyError::Failed(fault)) if fault.reason == "statement-timeout" => BatchResult::Timeout,
             Err(ApplyError::Fenced(_) | ApplyError::Failed(_)) => BatchResult::Aborted,
         };
-        metrics::batch(&self.settings.pipeline, outcome, pending.batch.content.records.len(), took);
+        metrics::batch(&self.settings.pipeline, outcome, took);
         match result {
             Ok(applied) => self.applied(slot, &pending.batch, &applied),
             Err(ApplyError::Fenced(standings)) => self.fenced(slot, pending, standings),
@@ -55,8 +56,7 @@ impl Engine {
     fn applied(&mut self, slot: usize, batch: &Batch, applied: &Applied) {
         self.writers[slot].backoff.succeed();
         self.report.failing = None;
-        self.report.totals.batches += 1;
-        self.count(batch, applied);
+        self.count_batch(batch, applied);
         for span in &batch.spans {
             self.advance(span);
         }
@@ -80,39 +80,6 @@ impl Engine {
         let partition = span.partition.clone();
         self.clear_halt(&partition, |_| true);
         self.commit_soon();
-    }
-
-    /// Each record leaves the engine once, by route: applied, stale, filtered or skipped.
-    fn count(&mut self, batch: &Batch, applied: &Applied) {
-        for (position, rows) in batch.content.rows.iter().enumerate() {
-            let selected = batch.selection(rows).len() as u64;
-            let stale = applied.stale.get(position).copied().unwrap_or(0).min(selected);
-            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", selected - stale);
-            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Stale, "", stale);
-            let counts = self.route_counts(&rows.target.route);
-            counts.applied += selected - stale;
-            counts.stale += stale;
-        }
-        if !batch.content.left_out.is_empty() {
-            let mut inside = vec![false; batch.content.records.len()];
-            for (index, _) in batch.records() {
-                inside[index] = true;
-            }
-            for left_out in batch.content.left_out.iter().filter(|left_out| inside.get(left_out.record as usize).copied().unwrap_or(false)) {
-                let (pipeline, route) = (self.settings.pipeline.clone(), &left_out.route);
-                let counts = self.route_counts(route);
-                match &left_out.because {
-                    LeftOutBecause::Filtered => {
-                        counts.filtered += 1;
-                        metrics::records(&pipeline, route, Outcome::Filtered, "", 1);
-                    }
-                    LeftOutBecause::Skipped(rule) => {
-                        *counts.skipped.entry(rule.clone()).or_default() += 1;
-                        metrics::records(&pipeline, route, Outcome::Skipped, rule, 1);
-                    }
-                }
-            }
-        }
     }
 
     /// Not every partition is ours as expected: nothing was written. What is still ours is tried again at once.
@@ -153,18 +120,11 @@ impl Engine {
         self.restart(partition, Some(jitter));
     }
 
-    fn count_fenced(&mut self, partition: &Partition) {
-        self.report.totals.fenced += 1;
-        metrics::fenced(&self.settings.pipeline);
-        tracing::warn!(pipeline = %self.settings.pipeline, %partition, "fenced: another worker has claimed this partition");
-    }
-
     /// The database was restored to an older state: the topic has what it lost.
     pub fn rewound(&mut self, partition: &Partition, row: NextOffset, expected: NextOffset) {
-        let Some(lane) = self.lanes.get(partition) else { return };
-        self.report.totals.rewinds += 1;
-        metrics::rewound(&self.settings.pipeline, 1);
-        match lane.delivery {
+        let Some(delivery) = self.lanes.get(partition).map(|lane| lane.delivery) else { return };
+        self.count_rewind();
+        match delivery {
             Delivery::ExactlyOnce => {
                 tracing::warn!(pipeline = %self.settings.pipeline, %partition, "the database went back from {expected} to {row}; reading again from there");
                 self.restart(partition, None);
@@ -229,8 +189,7 @@ impl Engine {
             let mut durable = pending.batch.clone();
             durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && outcome.took_effect()));
             // How many of its rows were stale went with the reply; they count as applied.
-            self.count(&durable, &Applied::default());
-            self.report.totals.batches += 1;
+            self.count_batch(&durable, &Applied::default());
         }
         let standings = outcomes.iter().map(|outcome| (outcome.partition.clone(), outcome.settled())).collect();
         self.forget_given_away(&mut pending.batch);
@@ -280,17 +239,13 @@ impl Engine {
     fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
         let first = self.writers[slot].backoff.attempts() == 0;
         let at = self.writers[slot].backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
-        let delay = at.saturating_duration_since(Instant::now());
         if self.writers[slot].has_given_up(&self.settings.retry) {
             self.give_up(fault);
         }
         if first {
             tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed and is tried again until it succeeds");
         }
-        self.report.failing = Some(fault.to_string());
-        *self.report.totals.retries.entry(fault.class.as_str()).or_default() += 1;
-        self.report.totals.retry_time += delay;
-        metrics::retry(&self.settings.pipeline, fault.class.as_str(), delay);
+        self.count_retry(fault, at);
         at
     }
 

@@ -3,11 +3,13 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, Refusal},
+    checkpoint::CheckpointRow,
     fault::Fault,
-    fence::{self, Standing},
+    fence,
     model::{NextOffset, Partition},
+    outcome::Standing,
     planted,
+    refusal::Refusal,
 };
 use tokio::time::Instant;
 

@@ -7,8 +7,8 @@ use oncesink_sinks::{
     model::{Generated, KeyEquality, Kind, Table, Target, WriteMode},
 };
 
-use super::{ColumnSource, Format, RouteConfig, key};
-use crate::decode::{Bad, CellSource, RowDecoder, RowOptions, Rules, Zone};
+use super::{ColumnSource, RouteConfig, key};
+use crate::decode::{Bad, CellSource, Format, RowDecoder, RowOptions, Rules, Zone};
 
 /// A route bound to its table for one topic.
 #[derive(Debug)]

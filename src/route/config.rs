@@ -1,11 +1,14 @@
-//! A route as the file says it, validated: no option is left to interpret.
+//! A route as the file says it, validated.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use oncesink_sinks::model::{Delivery, WriteMode};
-use regex::Regex;
 
 use super::OnBadRecord;
+use crate::{
+    decode::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    source::TopicSelector,
+};
 
 /// One route of a pipeline.
 #[derive(Clone, Debug)]
@@ -37,32 +40,6 @@ pub struct RouteConfig {
     pub place: String,
 }
 
-/// Which topics a route takes.
-#[derive(Clone, Debug, Default)]
-pub struct TopicSelector {
-    pub names: Vec<String>,
-    /// Expressions as librdkafka and we read them: they begin with `^` and match the whole name.
-    pub patterns: Vec<Regex>,
-    pub exclude: Vec<String>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Format {
-    Json,
-    /// The whole value is one text; `columns` says where it goes (`value`), or the one non-key column is it.
-    Text,
-    /// The whole value is one byte string.
-    Bytes,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum KeyFormat {
-    /// JSON if it reads as JSON, else text.
-    Auto,
-    Json,
-    Text,
-}
-
 /// Where the value of a column comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnSource {
@@ -81,31 +58,4 @@ pub enum ColumnSource {
     Literal(String),
     /// `none`: the column is never written, even if a field matches.
     None,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ExtraFields {
-    Ignore,
-    BadRecord,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum MissingFields {
-    /// The column keeps what it holds; on insert it takes its default.
-    Keep,
-    Null,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Tombstone {
-    Delete,
-    Ignore,
-    BadRecord,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TimestampUnit {
-    Seconds,
-    Milliseconds,
-    Microseconds,
 }

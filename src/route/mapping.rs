@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use oncesink_sinks::model::{Generated, Kind, Rows, TableName, WriteMode};
 
-use super::{ExtraFields, Format, MissingFields, RouteConfig, Tombstone, bind::Bound};
+use super::{RouteConfig, bind::Bound};
 use crate::{
-    decode::{Bad, CellSource, Decode, FieldMatch, field_names, fields_of, printable},
+    decode::{Bad, CellSource, Decode, ExtraFields, FieldMatch, Format, MissingFields, Tombstone, field_names, fields_of, printable},
     source::RecordRef,
 };
 

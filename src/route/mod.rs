@@ -20,7 +20,7 @@ mod routes;
 mod tests;
 mod topics;
 
-pub use config::{ColumnSource, ExtraFields, Format, KeyFormat, MissingFields, RouteConfig, TimestampUnit, Tombstone, TopicSelector};
+pub use config::{ColumnSource, RouteConfig};
 pub use mapping::{MappedColumn, Mapping};
 pub use mend::widening;
 pub use routes::Routes;

@@ -8,12 +8,12 @@ use oncesink_sinks::{
 };
 
 use super::{
-    Mapping, RouteConfig, RoutePlan, Router, TopicPlan, TopicSelector,
+    Mapping, RouteConfig, RoutePlan, Router, TopicPlan,
     bind::{Bound, bind, halt},
     mapping::mapping,
     topics::table_name,
 };
-use crate::source::RecordRef;
+use crate::source::{RecordRef, TopicSelector};
 
 /// The routes of a pipeline, bound by the catalogue of its database.
 #[derive(Debug)]

@@ -12,8 +12,8 @@ use regex::Regex;
 
 use super::*;
 use crate::{
-    decode::Decoded,
-    source::{Records, RecordsBuilder, Sequence},
+    decode::{Decoded, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    source::{Records, RecordsBuilder, Sequence, TopicSelector},
 };
 
 /// A catalogue that knows some tables.

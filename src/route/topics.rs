@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, fmt::Write as _};
 use oncesink_sinks::model::{Identifier, TableName};
 use regex::Regex;
 
-use super::TopicSelector;
+use crate::source::TopicSelector;
 
 impl TopicSelector {
     /// Whether the route takes `topic`.

@@ -14,7 +14,11 @@ use super::{
     values::{self, Topic},
     words::{self, Dedup},
 };
-use crate::route::{ColumnSource, ExtraFields, Format, KeyFormat, MissingFields, OnBadRecord, RouteConfig, TimestampUnit, Tombstone, TopicSelector};
+use crate::{
+    decode::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    route::{ColumnSource, OnBadRecord, RouteConfig},
+    source::TopicSelector,
+};
 
 type Routes = (Vec<RouteConfig>, BTreeMap<Arc<str>, Vec<Dedup>>);
 

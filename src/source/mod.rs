@@ -12,15 +12,17 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 use tokio::sync::mpsc::UnboundedReceiver;
 
 pub mod kafka;
 mod record;
+mod topics;
 
 pub use record::{Header, RecordRef, Records, RecordsBuilder};
+pub use topics::TopicSelector;
 
 /// Numbers one run of deliveries of a partition. The engine gives a higher one with each start; a record under another is stale and dropped.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -18,7 +18,6 @@ pub const LAG_SECONDS: &str = "oncesink_lag_seconds";
 pub const PARTITION_HALTED: &str = "oncesink_partition_halted";
 pub const BATCH_ROWS: &str = "oncesink_batch_rows";
 pub const BATCH_SECONDS: &str = "oncesink_batch_seconds";
-pub const RECORD_AGE_SECONDS: &str = "oncesink_record_age_seconds";
 pub const RETRIES: &str = "oncesink_retries_total";
 pub const RETRY_SECONDS: &str = "oncesink_retry_seconds_total";
 pub const FENCED: &str = "oncesink_fenced_total";
@@ -34,7 +33,6 @@ pub const BUILD_INFO: &str = "oncesink_build_info";
 pub const BOUNDS: &[(&str, &[f64])] = &[
     (BATCH_ROWS, &[1.0, 10.0, 100.0, 500.0, 1_000.0, 2_500.0, 5_000.0, 10_000.0, 20_000.0, 50_000.0]),
     (BATCH_SECONDS, &[0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0]),
-    (RECORD_AGE_SECONDS, &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 15.0, 60.0, 300.0, 1_800.0, 7_200.0, 86_400.0]),
     (DRAIN_SECONDS, &[0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 25.0]),
 ];
 
@@ -44,9 +42,8 @@ pub fn describe() {
     describe_gauge!(LAG_RECORDS, Unit::Count, "Offsets between a partition's checkpoint and the end of its log");
     describe_gauge!(LAG_SECONDS, Unit::Seconds, "Age of the newest record below a partition's checkpoint, 0 where nothing is left to read");
     describe_gauge!(PARTITION_HALTED, Unit::Count, "1 while a partition stands still, with the reason");
-    describe_histogram!(BATCH_ROWS, Unit::Count, "Rows of a batch");
+    describe_histogram!(BATCH_ROWS, Unit::Count, "Rows of a batch that took effect, of all its routes");
     describe_histogram!(BATCH_SECONDS, Unit::Seconds, "Time from handing a batch to a writer to its outcome");
-    describe_histogram!(RECORD_AGE_SECONDS, Unit::Seconds, "Time from the timestamp of the oldest record of a batch to its COMMIT");
     describe_counter!(RETRIES, Unit::Count, "Attempts of a batch or claim that failed and are made again, by class of the failure");
     describe_counter!(RETRY_SECONDS, Unit::Seconds, "Time waited before attempts that are made again");
     describe_counter!(FENCED, Unit::Count, "Batches that the fence turned away because another worker holds a partition");
@@ -117,16 +114,13 @@ pub fn records(pipeline: &Arc<str>, route: &Arc<str>, outcome: Outcome, reason: 
     }
 }
 
-pub fn batch(pipeline: &Arc<str>, result: BatchResult, rows: usize, took: Duration) {
+pub fn batch(pipeline: &Arc<str>, result: BatchResult, took: Duration) {
     histogram!(BATCH_SECONDS, "pipeline" => pipeline.clone(), "result" => result.as_str()).record(took.as_secs_f64());
-    if result == BatchResult::Committed {
-        histogram!(BATCH_ROWS, "pipeline" => pipeline.clone()).record(count_as_float(rows));
-    }
 }
 
-/// The age of the oldest record of a batch that was just committed.
-pub fn record_age(pipeline: &Arc<str>, age: Duration) {
-    histogram!(RECORD_AGE_SECONDS, "pipeline" => pipeline.clone()).record(age.as_secs_f64());
+/// Of a batch that took effect.
+pub fn batch_rows(pipeline: &Arc<str>, rows: u64) {
+    histogram!(BATCH_ROWS, "pipeline" => pipeline.clone()).record(count_as_float(rows));
 }
 
 /// An attempt failed and is made again after `wait`. `class`: of [`oncesink_sinks::fault::FaultClass`].
@@ -145,12 +139,12 @@ pub fn fenced(pipeline: &Arc<str>) {
     counter!(FENCED, "pipeline" => pipeline.clone()).increment(1);
 }
 
-pub fn claims(pipeline: &Arc<str>, count: u64) {
-    counter!(CLAIMS, "pipeline" => pipeline.clone()).increment(count);
+pub fn claimed(pipeline: &Arc<str>) {
+    counter!(CLAIMS, "pipeline" => pipeline.clone()).increment(1);
 }
 
-pub fn rewound(pipeline: &Arc<str>, count: u64) {
-    counter!(REWINDS, "pipeline" => pipeline.clone()).increment(count);
+pub fn rewound(pipeline: &Arc<str>) {
+    counter!(REWINDS, "pipeline" => pipeline.clone()).increment(1);
 }
 
 pub fn rebalanced(pipeline: &Arc<str>) {
@@ -169,13 +163,13 @@ pub fn offset_commit_failed(group: &str, count: u64) {
 }
 
 pub fn buffer(pipeline: &Arc<str>, bytes: usize) {
-    gauge!(BUFFER_BYTES, "pipeline" => pipeline.clone()).set(count_as_float(bytes));
+    gauge!(BUFFER_BYTES, "pipeline" => pipeline.clone()).set(count_as_float(bytes as u64));
 }
 
 /// How far a partition is behind the end of its log.
 pub fn lag(pipeline: &Arc<str>, partition: &Partition, records: u64, seconds: f64) {
     gauge!(LAG_RECORDS, "pipeline" => pipeline.clone(), "topic" => partition.topic.clone(), "partition" => partition.index.to_string())
-        .set(count_as_float(usize::try_from(records).unwrap_or(usize::MAX)));
+        .set(count_as_float(records));
     gauge!(LAG_SECONDS, "pipeline" => pipeline.clone(), "topic" => partition.topic.clone(), "partition" => partition.index.to_string()).set(seconds);
 }
 
@@ -192,7 +186,7 @@ pub fn halted(pipeline: &Arc<str>, partition: &Partition, reason: &str, halted: 
 }
 
 #[expect(clippy::cast_precision_loss, reason = "counts stay far below 2^53")]
-fn count_as_float(count: usize) -> f64 {
+fn count_as_float(count: u64) -> f64 {
     count as f64
 }
 

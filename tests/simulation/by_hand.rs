@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
-    fence::{Standing, judge},
+    fence::judge,
     model::{Batch, BatchId, Claim, ClaimId, Content, Delivery, Epoch, NextOffset, Partition, RecordMark, Span},
+    outcome::Standing,
     planted::{Bug, plant},
 };
 

@@ -6,7 +6,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use crate::open::{DatabaseOptions, OpenError, Tls};
+use crate::options::{DatabaseOptions, OpenError, Tls};
 
 /// How a PostgreSQL server is reached. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -37,6 +37,7 @@ impl PostgresOptions {
             url.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode=")));
         let mode = match options.tls {
             Some(Tls::Disable) => Some(PgSslMode::Disable),
+            Some(Tls::Prefer) => Some(PgSslMode::Prefer),
             Some(Tls::Require) => Some(PgSslMode::Require),
             Some(Tls::VerifyCa) => Some(PgSslMode::VerifyCa),
             Some(Tls::VerifyFull) => Some(PgSslMode::VerifyFull),

@@ -13,4 +13,4 @@ mod statement;
 mod value;
 
 pub use file::Sqlite;
-pub use options::{GAP, SqliteOptions};
+pub use options::SqliteOptions;

@@ -6,10 +6,10 @@ use sqlx::{
     sqlite::{SqliteConnectOptions, SqliteSynchronous},
 };
 
-use crate::open::{DatabaseOptions, OpenError};
+use crate::options::{DatabaseOptions, OpenError};
 
 /// How long a writer waits after a commit while others hold partitions in the same file: the file's lock is not fair.
-pub const GAP: Duration = Duration::from_millis(3);
+const GAP: Duration = Duration::from_millis(3);
 
 /// How a SQLite file is opened.
 #[derive(Clone, Debug)]
@@ -18,6 +18,7 @@ pub struct SqliteOptions {
     pub(super) path: PathBuf,
     /// How long a transaction waits for the others.
     pub lock_timeout: Duration,
+    /// See [`GAP`].
     pub gap: Duration,
 }
 
@@ -41,7 +42,7 @@ impl SqliteOptions {
         }
         // Waiting is done in our own loop, whose steps are short and random: SQLite's own grows to 100 ms and starves.
         let connect = connect.busy_timeout(Duration::ZERO).foreign_keys(true).synchronous(SqliteSynchronous::Full).disable_statement_logging();
-        Ok(Self { connect, path, lock_timeout: Duration::from_secs(10), gap: options.gap })
+        Ok(Self { connect, path, lock_timeout: Duration::from_secs(10), gap: GAP })
     }
 }
 

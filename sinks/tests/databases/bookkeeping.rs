@@ -4,7 +4,8 @@ use oncesink_sinks::{
     checkpoint::{Checkpoint, StoredHalt},
     fault::FaultClass,
     model::{NextOffset, TableName, WriteMode},
-    open::{DatabaseOptions, open},
+    open::open,
+    options::DatabaseOptions,
     session::{Bookkeeping, Database, Skip},
 };
 

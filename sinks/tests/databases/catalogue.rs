@@ -3,7 +3,8 @@
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
     model::{Generated, KeyEquality, Kind, Table, TableName},
-    open::{DatabaseOptions, open},
+    open::open,
+    options::DatabaseOptions,
 };
 
 use crate::{

@@ -3,8 +3,8 @@
 use oncesink_sinks::{
     checkpoint::Checkpoint,
     fault::FaultClass,
-    fence::Standing,
     model::{Epoch, NextOffset, Operation, WriteMode},
+    outcome::Standing,
     sink::ApplyError,
 };
 

@@ -4,7 +4,8 @@ use oncesink_sinks::{
     checkpoint::Checkpoint,
     fault::{Fault, FaultClass},
     model::{NextOffset, Operation, WriteMode},
-    open::{DatabaseOptions, open},
+    open::open,
+    options::DatabaseOptions,
     session::{CommitError, LockWait},
     sink::ApplyError,
 };

@@ -3,12 +3,14 @@
 use std::{path::PathBuf, sync::Arc};
 
 use oncesink_sinks::{
-    checkpoint::{Checkpoint, ClaimRequest, Claimed, Committed, Wanted},
+    checkpoint::Checkpoint,
+    claim::{ClaimRequest, Claimed, Committed, Wanted},
     model::{
         Batch, BatchId, Content, Delivery, Generated, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Span, TableName, Target,
         Values, WriteMode,
     },
-    open::{DatabaseOptions, open},
+    open::open,
+    options::DatabaseOptions,
     session::Database,
     sink::{Applied, ApplyError, Sink, Writer},
     transaction::Transactional,

@@ -1,6 +1,6 @@
 //! A batch from handed over to settled.
 
-use oncesink_sinks::{checkpoint::SpanOutcome, fence::Standing};
+use oncesink_sinks::outcome::{SpanOutcome, Standing};
 
 use crate::{
     action::Taken,

@@ -1,9 +1,10 @@
 //! Claims, and what becomes of a lane whose row is not as expected.
 
 use oncesink_sinks::{
-    checkpoint::{NotClaimed, Refusal, StartReason},
-    fence::Standing,
+    claim::{NotClaimed, StartReason},
     model::NextOffset,
+    outcome::Standing,
+    refusal::Refusal,
     start::Start,
 };
 

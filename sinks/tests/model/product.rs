@@ -3,9 +3,12 @@
 use std::sync::Arc;
 
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, ClaimRequest, Committed as Found, Held, NotClaimed, SpanOutcome, Wanted},
-    fence::{self, Standing},
+    checkpoint::{CheckpointRow, Held},
+    claim::{ClaimRequest, Committed as Found, NotClaimed, Wanted},
+    fence,
     model::{BatchId, Claim as ProductClaim, ClaimId, Delivery, Epoch, NextOffset, Partition, Span as ProductSpan},
+    outcome::SpanOutcome,
+    outcome::Standing,
     start::{self, Start},
 };
 

@@ -6,6 +6,7 @@ use clap::Args;
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
     fault::Fault,
+    model::Delivery,
     session::{Bookkeeping, Database, DatabaseFacts},
 };
 
@@ -59,6 +60,7 @@ struct DatabaseSide {
 
 struct TopicFindings {
     topic: Arc<str>,
+    delivery: Delivery,
     mappings: Vec<Mapping>,
     has_record: bool,
     starts: Option<TopicStarts>,
@@ -145,14 +147,17 @@ impl Findings {
             }
         };
         for topic in topics {
-            if let Err(fault) = routes.bind(&topic).await {
-                self.add(Obstacle::from(fault));
-                continue;
-            }
+            let delivery = match routes.bind(&topic).await {
+                Ok(plan) => plan.delivery,
+                Err(fault) => {
+                    self.add(Obstacle::from(fault));
+                    continue;
+                }
+            };
             let latest = self.latest(&topic).await;
             let record = latest.as_ref().and_then(|records| records.iter().next());
             match routes.describe_mapping(&topic, record.as_ref()).await {
-                Ok(mappings) => self.topics.push(TopicFindings { topic, mappings, has_record: record.is_some(), starts: None }),
+                Ok(mappings) => self.topics.push(TopicFindings { topic, delivery, mappings, has_record: record.is_some(), starts: None }),
                 Err(fault) => self.add(Obstacle::from(fault)),
             }
         }
@@ -195,7 +200,8 @@ impl Findings {
         match rows {
             Err(fault) => self.add(Obstacle::from(fault)),
             Ok((rows, id)) => {
-                let mut all = starts(&self.pipeline, &kafka.probe.cluster(), &id, &rows, &found);
+                let deliveries = self.topics.iter().map(|topic| (topic.topic.clone(), topic.delivery)).collect();
+                let mut all = starts(&self.pipeline, &kafka.probe.cluster(), &id, &rows, &found, &deliveries);
                 for obstacle in all.values_mut().flat_map(|topic| std::mem::take(&mut topic.obstacles)).collect::<Vec<_>>() {
                     self.add(obstacle);
                 }

@@ -7,8 +7,9 @@ use oncesink_sinks::{model::WriteMode, session::Bookkeeping};
 use super::{Findings, TopicFindings};
 use crate::{
     cli::output::{self, Colour},
+    decode::{ExtraFields, Format, Tombstone},
     guarantee::{Facts, effective},
-    route::{ExtraFields, Format, Mapping, Tombstone},
+    route::Mapping,
 };
 
 pub fn print(findings: &Findings) {

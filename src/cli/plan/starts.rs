@@ -6,7 +6,8 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::{CheckpointRow, ClaimRequest, NotClaimed, StartReason, Wanted},
+    checkpoint::CheckpointRow,
+    claim::{ClaimRequest, NotClaimed, StartReason, Wanted},
     model::{Delivery, Epoch, NextOffset, Partition},
     start::decide,
 };
@@ -16,8 +17,9 @@ use crate::{
         connect::{MendedBy, Obstacle},
         output,
     },
+    engine::first_offset,
     settings::Pipeline,
-    source::{Ends, Found, TopicFound, kafka::StartPolicy},
+    source::{Found, TopicFound, kafka::StartPolicy},
 };
 
 /// The partitions of one topic, those with the same reason together.
@@ -40,6 +42,7 @@ pub fn starts(
     database: &str,
     rows: &[CheckpointRow],
     (found, topics): &(Vec<Found>, Vec<TopicFound>),
+    deliveries: &BTreeMap<Arc<str>, Delivery>,
 ) -> BTreeMap<Arc<str>, TopicStarts> {
     let claimed_topics: BTreeSet<&Arc<str>> = rows.iter().map(|row| &row.partition.topic).collect();
     let mut all: BTreeMap<Arc<str>, (Vec<Decided>, Vec<Obstacle>)> = BTreeMap::new();
@@ -51,10 +54,10 @@ pub fn starts(
             continue;
         };
         let row = rows.iter().find(|row| row.partition == *partition);
+        let delivery = deliveries.get(&partition.topic).copied().unwrap_or(Delivery::ExactlyOnce);
         let wanted = Wanted {
             partition: partition.clone(),
-            // A start follows the delivery that the row was last claimed under, whatever the new one.
-            delivery: Delivery::ExactlyOnce,
+            delivery,
             held: None,
             committed: found.committed.clone(),
             start: policy_start(topics, partition),
@@ -70,12 +73,12 @@ pub fn starts(
             siblings: Vec::new(),
         };
         match decide(row, claimed_topics.contains(&partition.topic), &wanted, &request, database) {
-            Ok(start) => match gap(partition, start.next, ends) {
-                Some(obstacle) => obstacles.push(obstacle),
-                None => decided.push(Decided {
+            Ok(start) => match first_offset(&start, delivery, ends) {
+                Err(outside) => obstacles.push(Obstacle { mended_by: MendedBy::World, what: format!("{partition} would not start: {outside}"), mend: None }),
+                Ok(next) => decided.push(Decided {
                     index: partition.index,
                     why: why(start.because, row, &pipeline.kafka.start),
-                    left: u64::try_from(ends.high.get() - start.next.get()).unwrap_or(0),
+                    left: u64::try_from(ends.high.get() - next.get()).unwrap_or(0),
                 }),
             },
             Err(NotClaimed::Refused(refusal)) => {
@@ -95,16 +98,6 @@ pub fn starts(
 fn policy_start(topics: &[TopicFound], partition: &Partition) -> Option<NextOffset> {
     let topic = topics.iter().find(|topic| topic.topic == partition.topic)?;
     topic.partitions.get(usize::try_from(partition.index).ok()?)?.1
-}
-
-/// What lies below the log's start is gone; what lies above its end was never there.
-fn gap(partition: &Partition, next: NextOffset, ends: Ends) -> Option<Obstacle> {
-    if next < ends.low {
-        let what =
-            format!("{partition} would start at {next}, but Kafka has deleted what is below {}: {} offsets are lost", ends.low, ends.low.get() - next.get());
-        return Some(Obstacle { mended_by: MendedBy::World, what, mend: None });
-    }
-    None
 }
 
 fn why(because: StartReason, row: Option<&CheckpointRow>, policy: &StartPolicy) -> String {
@@ -160,13 +153,5 @@ mod tests {
         for (indexes, text) in [(vec![0], "0"), (vec![0, 1, 2, 5], "0-2,5"), (vec![3, 7, 8], "3,7-8"), (vec![], "")] {
             assert_eq!(ranges(&indexes), text);
         }
-    }
-
-    #[test]
-    fn a_start_below_the_log_is_a_gap() {
-        let ends = Ends { low: NextOffset::new(10), high: NextOffset::new(20) };
-        let partition = Partition::new("orders", 3);
-        assert!(gap(&partition, NextOffset::new(9), ends).is_some_and(|obstacle| obstacle.what.contains("1 offsets are lost")));
-        assert_eq!(gap(&partition, NextOffset::new(10), ends), None);
     }
 }

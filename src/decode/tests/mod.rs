@@ -3,10 +3,7 @@
 use oncesink_sinks::model::{Cell, Generated, Identifier, KeyEquality, Kind, Partition, Table, TableName, Target, WriteMode};
 
 use super::*;
-use crate::{
-    route::{ExtraFields, Format, KeyFormat, MissingFields, Tombstone},
-    source::{RecordsBuilder, Sequence},
-};
+use crate::source::{RecordsBuilder, Sequence};
 
 mod page;
 mod records;

@@ -5,7 +5,6 @@ use std::{collections::BTreeSet, fmt::Write as _};
 use jiff::{SignedDuration, Timestamp, civil, tz};
 
 use super::*;
-use crate::route::TimestampUnit;
 
 const DOCUMENT: &str = include_str!("../../../docs/types.md");
 

@@ -6,7 +6,8 @@ use oncesink_sinks::model::{Delivery, WriteMode};
 
 use super::*;
 use crate::{
-    route::{ColumnSource, Format, KeyFormat, OnBadRecord, TimestampUnit, Tombstone},
+    decode::{Format, KeyFormat, TimestampUnit, Tombstone},
+    route::{ColumnSource, OnBadRecord},
     source::kafka::StartPolicy,
 };
 

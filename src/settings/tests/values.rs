@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::*;
 use crate::{
-    route::{MissingFields, Tombstone},
+    decode::{MissingFields, Tombstone},
     source::kafka::StartPolicy,
 };
 

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fmt, time::Duration};
 
-use crate::route::TopicSelector;
+use crate::source::TopicSelector;
 
 /// One cluster, one group, the topics of a pipeline.
 #[derive(Clone)]

@@ -264,7 +264,7 @@ impl Block {
 
 #[cfg(test)]
 mod tests {
-    use oncesink_sinks::checkpoint::Committed;
+    use oncesink_sinks::claim::Committed;
     use rdkafka::{Timestamp, message::OwnedMessage};
 
     use super::*;

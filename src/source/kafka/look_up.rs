@@ -9,7 +9,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 use rdkafka::{

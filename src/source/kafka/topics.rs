@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 
 use regex::Regex;
 
-use crate::route::TopicSelector;
+use crate::source::TopicSelector;
 
 /// Kafka's own topics; an expression never means them.
 const INTERNAL: &[&str] = &["__consumer_offsets", "__transaction_state", "__share_group_state"];

@@ -7,7 +7,7 @@ use std::{
 
 use oncesink::source::{Buffer, Change, Channels, Commit, Found, Identity, Input, Sequence, Source, Start, TopicFound};
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 use tokio::{

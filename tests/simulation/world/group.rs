@@ -8,7 +8,7 @@ use std::{
 
 use oncesink::source::Commit;
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 use rand::{Rng, seq::SliceRandom};

@@ -6,7 +6,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 

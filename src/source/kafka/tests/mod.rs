@@ -8,7 +8,7 @@ mod worker;
 use std::{collections::BTreeMap, time::Duration};
 
 use super::{KafkaConfig, StartPolicy};
-use crate::route::TopicSelector;
+use crate::source::TopicSelector;
 
 /// A configuration for tests.
 pub(super) fn config(brokers: &str, group: &str, topics: &[&str]) -> KafkaConfig {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::Committed,
+    claim::Committed,
     model::{NextOffset, Partition},
 };
 use rdkafka::producer::Producer;
@@ -18,12 +18,9 @@ use super::{
     config,
     worker::{eventually, next_sequence},
 };
-use crate::{
-    route::TopicSelector,
-    source::{
-        Buffer, Change, Channels, Found, Input, Records, Reply, Sequence, Source, Start, TopicFound,
-        kafka::{KafkaConfig, KafkaError, KafkaSource, Probe, connect},
-    },
+use crate::source::{
+    Buffer, Change, Channels, Found, Input, Records, Reply, Sequence, Source, Start, TopicFound, TopicSelector,
+    kafka::{KafkaConfig, KafkaError, KafkaSource, Probe, connect},
 };
 
 pub(super) const LIMIT: Duration = Duration::from_secs(40);

@@ -1,0 +1,80 @@
+//! What happened, counted: in the report, which people read, and in the metrics, in one place.
+
+use oncesink_sinks::{
+    fault::Fault,
+    model::{Batch, LeftOutBecause, Partition},
+    sink::Applied,
+};
+use tokio::time::Instant;
+
+use super::run::Engine;
+use crate::telemetry::metrics::{self, Outcome};
+
+impl Engine {
+    /// Each record leaves the engine once, by route: applied, stale, filtered or skipped.
+    pub fn count_batch(&mut self, batch: &Batch, applied: &Applied) {
+        self.report.totals.batches += 1;
+        let mut written = 0;
+        for (position, rows) in batch.content.rows.iter().enumerate() {
+            let selected = batch.selection(rows).len() as u64;
+            written += selected;
+            let stale = applied.stale.get(position).copied().unwrap_or(0).min(selected);
+            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", selected - stale);
+            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Stale, "", stale);
+            let counts = self.route_counts(&rows.target.route);
+            counts.applied += selected - stale;
+            counts.stale += stale;
+        }
+        metrics::batch_rows(&self.settings.pipeline, written);
+        if !batch.content.left_out.is_empty() {
+            let mut inside = vec![false; batch.content.records.len()];
+            for (index, _) in batch.records() {
+                inside[index] = true;
+            }
+            for left_out in batch.content.left_out.iter().filter(|left_out| inside.get(left_out.record as usize).copied().unwrap_or(false)) {
+                let (pipeline, route) = (self.settings.pipeline.clone(), &left_out.route);
+                let counts = self.route_counts(route);
+                match &left_out.because {
+                    LeftOutBecause::Filtered => {
+                        counts.filtered += 1;
+                        metrics::records(&pipeline, route, Outcome::Filtered, "", 1);
+                    }
+                    LeftOutBecause::Skipped(rule) => {
+                        *counts.skipped.entry(rule.clone()).or_default() += 1;
+                        metrics::records(&pipeline, route, Outcome::Skipped, rule, 1);
+                    }
+                }
+            }
+        }
+    }
+
+    pub fn count_claim(&mut self) {
+        self.report.totals.claims += 1;
+        metrics::claimed(&self.settings.pipeline);
+    }
+
+    pub fn count_fenced(&mut self, partition: &Partition) {
+        self.report.totals.fenced += 1;
+        metrics::fenced(&self.settings.pipeline);
+        tracing::warn!(pipeline = %self.settings.pipeline, %partition, "fenced: another worker has claimed this partition");
+    }
+
+    pub fn count_rewind(&mut self) {
+        self.report.totals.rewinds += 1;
+        metrics::rewound(&self.settings.pipeline);
+    }
+
+    pub fn count_rebalance(&mut self) {
+        self.report.totals.rebalances += 1;
+        metrics::rebalanced(&self.settings.pipeline);
+    }
+
+    /// An attempt of a batch or a claim failed, and is made again at `at`.
+    pub fn count_retry(&mut self, fault: &Fault, at: Instant) {
+        let (class, wait) = (fault.class.as_str(), at.saturating_duration_since(Instant::now()));
+        self.report.failing = Some(fault.to_string());
+        *self.report.totals.retries.entry(class).or_default() += 1;
+        self.report.totals.retry_time += wait;
+        metrics::retry(&self.settings.pipeline, class, wait);
+    }
+}
