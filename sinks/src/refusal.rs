@@ -4,6 +4,9 @@ use std::{fmt, sync::Arc};
 
 use crate::model::{Epoch, NextOffset};
 
+/// The reason of a halt that lasts until the checkpoint is moved: only once can it be seen for certain.
+pub const TOPIC_RECREATED: &str = "topic-recreated";
+
 /// Why a partition is not claimed. Each is a halt that a person ends; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
@@ -19,6 +22,8 @@ pub enum Refusal {
     CommittedAboveDurable { committed: NextOffset, durable: NextOffset },
     /// The row that this worker held is gone, and Kafka does not tell of it: where the partition stood, only a person may know.
     CheckpointGone { held: Epoch },
+    /// The topic was deleted and made again, and nobody has moved the checkpoint since.
+    TopicRecreated { next: NextOffset },
     /// No checkpoint, no committed offset, and `kafka.start: error`.
     NoStart,
 }
@@ -32,7 +37,17 @@ impl Refusal {
             Self::CommittedButNeverClaimed { .. } | Self::AnotherDatabase { .. } => "another-database",
             Self::CommittedAboveDurable { .. } => "committed-above-durable",
             Self::CheckpointGone { .. } => "checkpoint-gone",
+            Self::TopicRecreated { .. } => TOPIC_RECREATED,
             Self::NoStart => "no-start",
+        }
+    }
+
+    /// The next offset at which the partition stands, where the refusal is about that.
+    #[must_use]
+    pub const fn stands_at(&self) -> Option<NextOffset> {
+        match self {
+            Self::TopicRecreated { next } => Some(*next),
+            _ => None,
         }
     }
 
@@ -66,6 +81,13 @@ impl fmt::Display for Refusal {
             }
             Self::CheckpointGone { held } => {
                 write!(f, "the checkpoint row that this worker held (epoch {}) is gone: somebody deleted it, or the database was restored to before it", held.0)
+            }
+            Self::TopicRecreated { next } => {
+                write!(
+                    f,
+                    "the topic was deleted and made again, and the checkpoint is still at {next} of the old one; \
+                     set next_offset in oncesink_checkpoint to where the new one is to be read from"
+                )
             }
             Self::NoStart => write!(f, "there is no checkpoint and no committed offset, and kafka.start is error"),
         }

@@ -102,14 +102,14 @@ pub enum LockWait {
 /// One connection, and at most one transaction on it. A session that returned a connection fault is closed, not used again.
 #[async_trait]
 pub trait Session: fmt::Debug + Send {
-    /// READ COMMITTED, with the server-side limits of a batch.
+    /// So that a row that is locked is read as it was last committed, with the server's own limits where it has them.
     async fn begin(&mut self) -> Result<(), Fault>;
 
     /// The checkpoint rows of these partitions, locked to the end of the transaction in the order given, which is sorted.
     async fn lock(&mut self, pipeline: &str, partitions: &[Partition], wait: LockWait) -> Result<Vec<CheckpointRow>, Fault>;
 
-    /// Which of these topics have a row in the pipeline, whatever its state.
-    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault>;
+    /// The partitions of these topics that have a row in the pipeline, whatever its state and whoever holds it; read without a lock.
+    async fn with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Partition>, Fault>;
 
     /// Inserts rows where there is none; an existing one stays as it is, and is not waited for.
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault>;

@@ -7,7 +7,7 @@ use crate::{
     claim::{ClaimRequest, Claimed, Committed, NotClaimed, StartReason, Wanted},
     model::{Claim, ClaimId, Delivery, Epoch, NextOffset},
     planted,
-    refusal::Refusal,
+    refusal::{Refusal, TOPIC_RECREATED},
 };
 
 /// A start, and what of it is known to be durable.
@@ -53,6 +53,12 @@ pub fn decide(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted
         && (row.cluster != request.cluster || row.group != request.group)
     {
         return refuse(Refusal::AnotherDeployment { cluster: row.cluster.clone(), group: row.group.clone(), owner: row.owner.clone() });
+    }
+    if let Some(row) = row
+        && row.delivery == Delivery::ExactlyOnce
+        && row.halt.as_ref().is_some_and(|halt| halt.reason == TOPIC_RECREATED && halt.offset == row.next_offset.get())
+    {
+        return refuse(Refusal::TopicRecreated { next: row.next_offset });
     }
     match row.filter(|row| row.claim.epoch > Epoch(0)) {
         // A row last under exactly-once asks no commit: that is how a restored database heals from the topic.
@@ -152,7 +158,10 @@ impl<'a> Mark<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{BatchId, Partition};
+    use crate::{
+        checkpoint::StoredHalt,
+        model::{BatchId, Partition},
+    };
 
     fn request(adopts_commits: bool) -> ClaimRequest {
         ClaimRequest {
@@ -236,6 +245,13 @@ mod tests {
         for committed in [Committed::Unknown, Committed::Nothing, at(5, ""), at(9_999, "db/exactly-once")] {
             assert_eq!(decide(Some(row(3, ExactlyOnce, 300, 300)), true, committed, false), start(300, 300, StartReason::Checkpoint));
         }
+
+        // A topic that was seen to be another one stays so, also to a worker that did not see it.
+        let mut made_again = row(3, ExactlyOnce, 300, 300);
+        made_again.halt = Some(StoredHalt { reason: TOPIC_RECREATED.to_owned(), detail: String::new(), offset: 300, at: 0 });
+        assert_eq!(decide(Some(made_again.clone()), true, Committed::Nothing, false), refused(Refusal::TopicRecreated { next: number(300) }));
+        made_again.next_offset = number(0);
+        assert_eq!(decide(Some(made_again), true, Committed::Nothing, false), start(0, 300, StartReason::Checkpoint), "somebody has moved it");
 
         // Last under at-least-once: the higher of floor and commit.
         let weaker = || Some(row(3, AtLeastOnce, 300, 400));

@@ -127,7 +127,6 @@ pub fn partitions(topics: &BTreeMap<Arc<str>, usize>) -> Vec<Partition> {
     topics.iter().flat_map(of_topic).collect()
 }
 
-/// The id of a database whose bookkeeping tables are there; they are made if they may be.
 /// Topics that this pipeline has never read, but another one has, into this database: was the pipeline renamed?
 /// Not an error: two pipelines may well write one topic into two tables.
 pub async fn read_by_others(database: &dyn Database, pipeline: &Pipeline, topics: &[Arc<str>], rows: &[CheckpointRow]) -> Result<Vec<String>, Fault> {
@@ -145,6 +144,7 @@ pub async fn read_by_others(database: &dyn Database, pipeline: &Pipeline, topics
     Ok(warnings)
 }
 
+/// The id of a database whose bookkeeping tables are there; they are made if they may be.
 pub async fn database_id(database: &dyn Database, migrate: bool, file: &str) -> Result<Arc<str>, Obstacle> {
     match database.bookkeeping().await? {
         Bookkeeping::Current => {}

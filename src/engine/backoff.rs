@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use oncesink_sinks::fault::{Fault, FaultClass};
 use rand::{Rng, rngs::SmallRng};
 use tokio::time::Instant;
 
@@ -13,14 +14,18 @@ pub struct Backoff {
     attempts: u32,
     first_failure: Option<Instant>,
     retry_at: Option<Instant>,
+    /// What failed last.
+    failure: Option<String>,
 }
 
 impl Backoff {
-    /// Notes a failure and answers when to try again. `slow`: the world is short of something, so not before a second.
-    pub fn fail(&mut self, settings: &RetrySettings, slow: bool, random: &mut SmallRng) -> Instant {
+    /// Notes a failure and answers when to try again.
+    pub fn fail(&mut self, settings: &RetrySettings, fault: &Fault, random: &mut SmallRng) -> Instant {
         let now = Instant::now();
         self.first_failure.get_or_insert(now);
-        let initial = if slow { settings.initial_delay.max(Duration::from_secs(1)) } else { settings.initial_delay };
+        self.failure = Some(fault.to_string());
+        // Where the world is short of something, not before a second.
+        let initial = if fault.class == FaultClass::Pause { settings.initial_delay.max(Duration::from_secs(1)) } else { settings.initial_delay };
         let ceiling = initial.saturating_mul(2_u32.saturating_pow(self.attempts)).min(settings.max_delay).max(Duration::from_millis(1));
         self.attempts = self.attempts.saturating_add(1);
         let delay = ceiling.mul_f64(random.random_range(0.0..=1.0));
@@ -47,6 +52,11 @@ impl Backoff {
     /// The wait is over: the next attempt is under way.
     pub fn begin_attempt(&mut self) {
         self.retry_at = None;
+    }
+
+    #[must_use]
+    pub fn failure(&self) -> Option<&String> {
+        self.failure.as_ref()
     }
 
     #[must_use]

@@ -106,7 +106,6 @@ impl Engine {
     fn now_ours(&mut self, partition: &Partition, claimed: &Claimed, committed: &Committed) {
         // A claim ends whatever was taken under the one before: its records are read again.
         self.forget_buffered(partition);
-        self.report.failing = None;
         self.count_claim();
         let delivery = self.delivery_of(partition);
         let Some(lane) = self.lanes.get_mut(partition) else { return };
@@ -147,8 +146,12 @@ impl Engine {
             lane.go(State::Running);
             sequence = lane.sequence;
         }
-        // A record or a write that halted it is passed only when a batch says so, or when somebody moved the checkpoint over it.
-        self.clear_halt(partition, |halt| halt.met == Met::AtClaim || claimed.next.get() > halt.offset);
+        // A record or a write that halted it is passed only when a batch says so, or when somebody moved the checkpoint away from it.
+        if self.clear_halt(partition, |halt| halt.met == Met::AtClaim || claimed.next.get() != halt.offset)
+            && let Some(lane) = self.lanes.get(partition)
+        {
+            self.note_halts(vec![(partition.clone(), Some(lane.held()), None)]);
+        }
         tracing::debug!(pipeline = %self.settings.pipeline, %partition, next = %claimed.next, epoch = claimed.claim.epoch.0, because = ?claimed.because, "claimed");
         Start { partition: partition.clone(), sequence, from: Some(from) }
     }
@@ -157,7 +160,7 @@ impl Engine {
         let Some(lane) = self.lanes.get_mut(partition) else { return };
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
-                let until = lane.backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
+                let until = lane.backoff.fail(&self.settings.retry, fault, &mut self.random);
                 let gives_up = lane.backoff.has_given_up(&self.settings.retry);
                 lane.go(State::Resting { until });
                 if gives_up {
@@ -166,6 +169,7 @@ impl Engine {
                 self.count_retry(fault, until);
             }
             FaultClass::Poison | FaultClass::Changed | FaultClass::Halt => {
+                lane.backoff.succeed();
                 let next = lane.ledger.applied();
                 lane.ledger.forget_taken();
                 self.halt(partition, Halt::fault(fault, next, Met::AtClaim));

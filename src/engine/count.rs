@@ -72,7 +72,6 @@ impl Engine {
     /// An attempt of a batch or a claim failed, and is made again at `at`.
     pub fn count_retry(&mut self, fault: &Fault, at: Instant) {
         let (class, wait) = (fault.class.as_str(), at.saturating_duration_since(Instant::now()));
-        self.report.failing = Some(fault.to_string());
         *self.report.totals.retries.entry(class).or_default() += 1;
         self.report.totals.retry_time += wait;
         metrics::retry(&self.settings.pipeline, class, wait);

@@ -131,6 +131,7 @@ impl Engine {
         for slot in &mut self.writers {
             slot.backoff.hurry();
         }
+        self.hurry.notify_waiters();
         let all: Vec<Partition> = self.lanes.keys().cloned().collect();
         self.close_batches_of(&all);
         self.publish();

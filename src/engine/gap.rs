@@ -9,7 +9,7 @@ use oncesink_sinks::{
 };
 
 use super::{claim::ASK_AGAIN, halt::Halt, run::Engine};
-use crate::source::{Ends, Found, Start};
+use crate::source::{Ends, Sequence, Start};
 
 /// What was to be read is not in the log. A halt that a person ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,19 +43,13 @@ fn outside(next: NextOffset, ends: Ends) -> Option<Outside> {
 
 impl Engine {
     /// Kafka has not what was to be read: retention passed the checkpoint, or the topic was cut.
-    pub fn out_of_range(&mut self, found: Vec<Found>) {
-        for found in found {
-            let Some(lane) = self.lanes.get_mut(&found.partition).filter(|lane| lane.is_running()) else { continue };
-            let Some(ends) = found.ends else {
-                self.restart(&found.partition, Some(ASK_AGAIN));
-                continue;
-            };
-            lane.ends = Some(ends);
-            let next = lane.ledger.taken();
-            match outside(next, ends) {
-                None => self.read_from(&found.partition, next),
-                Some(outside) => self.halt(&found.partition, outside.halt()),
-            }
+    pub fn out_of_range(&mut self, partition: &Partition, sequence: Sequence, ends: Ends) {
+        let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.is_running() && lane.sequence == sequence) else { return };
+        lane.ends = Some(ends);
+        let next = lane.ledger.taken();
+        match outside(next, ends) {
+            None => self.read_from(partition, next),
+            Some(outside) => self.halt(partition, outside.halt()),
         }
     }
 
@@ -70,9 +64,11 @@ impl Engine {
 
     /// The ends are fresh: a start outside them is a gap that a person must see.
     pub fn judge_start(&mut self, partition: &Partition, claimed: &Claimed, ends: Ends) {
-        let Some(lane) = self.lanes.get(partition) else { return };
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
         match first_offset(&start::Start::of(claimed), lane.delivery, ends) {
             Err(outside) => self.halt(partition, outside.halt()),
+            // Retention has moved on meanwhile, over what was written: the next claim begins above it.
+            Ok(next) if next != claimed.next => lane.rest(ASK_AGAIN),
             Ok(_) => {
                 let start = self.begin(partition, claimed, Some(ends));
                 self.source.start(vec![start]);
@@ -85,7 +81,7 @@ impl Outside {
     fn halt(self) -> Halt {
         let (reason, next) = match self {
             Self::Below { next, .. } => ("gap", next),
-            Self::Above { next, .. } => ("topic-recreated", next),
+            Self::Above { next, .. } => ("topic-cut", next),
         };
         Halt::new(reason, self.to_string(), next.get())
     }

@@ -10,7 +10,7 @@ use oncesink_sinks::{
     checkpoint::StoredHalt,
     fault::Fault,
     model::{NextOffset, Partition, Target},
-    refusal::Refusal,
+    refusal::{Refusal, TOPIC_RECREATED},
 };
 use tokio::time::Instant;
 
@@ -70,15 +70,15 @@ impl Halt {
         Self { met, mend: fault.mend.clone(), ..Self::new(fault.reason.clone(), describe(fault), next.get()) }
     }
 
-    /// Seen at a record, which a claim does not pass: it is over once a batch gets by.
+    /// The topic is another one under the same name. No claim passes that, until somebody has moved the checkpoint.
     #[must_use]
     pub fn recreated(detail: impl Into<String>, next: NextOffset) -> Self {
-        Self { met: Met::AtWrite, ..Self::new("topic-recreated", detail, next.get()) }
+        Self { met: Met::AtWrite, ..Self::new(TOPIC_RECREATED, detail, next.get()) }
     }
 
     #[must_use]
     pub fn refusal(refusal: &Refusal, next: NextOffset) -> Self {
-        Self::new(refusal.reason(), refusal.to_string(), next.get())
+        Self::new(refusal.reason(), refusal.to_string(), refusal.stands_at().unwrap_or(next).get())
     }
 
     /// The same halt as before, only met again.

@@ -67,16 +67,15 @@ impl Engine {
     }
 
     /// A batch of the lane got through, or it runs again: the halt that was met there is over.
-    pub fn clear_halt(&mut self, partition: &Partition, ended: impl Fn(&Halt) -> bool) {
-        let Some(lane) = self.lanes.get_mut(partition) else { return };
+    pub fn clear_halt(&mut self, partition: &Partition, ended: impl Fn(&Halt) -> bool) -> bool {
+        let Some(lane) = self.lanes.get_mut(partition) else { return false };
         if let Some(halt) = lane.halted.take_if(|halt| ended(halt)) {
             tracing::info!(pipeline = %self.settings.pipeline, %partition, reason = %halt.reason, "goes on again after {}s", halt.since.elapsed().as_secs());
             metrics::halted(&self.settings.pipeline, partition, &halt.reason, false);
             lane.log = HaltLog::default();
-            if halt.met == Met::AtClaim {
-                let held = lane.held();
-                self.note_halts(vec![(partition.clone(), Some(held), None)]);
-            }
+            true
+        } else {
+            false
         }
     }
 
@@ -97,7 +96,9 @@ impl Engine {
 
     /// Neither claimed nor written any more, until a person has seen to it.
     pub fn refused(&mut self, partition: &Partition, refusal: &Refusal) {
-        let Some(lane) = self.lanes.get(partition) else { return };
+        let Some(lane) = self.lanes.get_mut(partition) else { return };
+        // The server answers: what failed before in a row has passed.
+        lane.backoff.succeed();
         let mut halt = Halt::refusal(refusal, lane.ledger.applied());
         if refusal.is_about_the_database() {
             halt.mend = Some(self.give_up_commits(partition));

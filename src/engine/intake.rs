@@ -48,6 +48,7 @@ impl Engine {
             }
             Input::Passed { partition, sequence, next } => self.pass(&partition, sequence, next),
             Input::Recreated { partition, sequence } => self.recreated(&partition, sequence),
+            Input::OutOfRange { partition, sequence, ends } => self.out_of_range(&partition, sequence, ends),
         }
     }
 

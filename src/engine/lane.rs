@@ -135,6 +135,12 @@ impl Lane {
         matches!(self.state, State::Running)
     }
 
+    /// It has come to rest at a halt, and is not on trial.
+    #[must_use]
+    pub fn stands_still(&self) -> bool {
+        self.halted.is_some() && matches!(self.state, State::Resting { .. })
+    }
+
     /// Whether batches of this lane may still be handed to its writer.
     #[must_use]
     pub fn may_write(&self) -> bool {

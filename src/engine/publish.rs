@@ -5,6 +5,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::time::Instant;
 
 use super::{
+    backoff::Backoff,
     lane::Lane,
     run::{Engine, Phase},
 };
@@ -21,10 +22,18 @@ impl Engine {
             self.report.partitions.clear();
         }
         self.report.partitions.extend(self.lanes.iter().map(|(partition, lane)| (partition.clone(), lane.report())));
+        self.report.failing = self.failing();
         self.report.buffer_bytes = self.buffer.bytes();
         self.report.stopping = self.phase != Phase::Running;
         self.gauge();
         self.publish.send_replace(self.report.clone());
+    }
+
+    /// Of what is still to be tried again here; not of what was given away.
+    fn failing(&self) -> Option<String> {
+        let batches = self.writers.iter().filter(|slot| !slot.is_idle()).map(|slot| &slot.backoff);
+        let claims = self.lanes.values().map(|lane| &lane.backoff);
+        batches.chain(claims).find_map(Backoff::failure).cloned()
     }
 
     /// What this process says of a partition must not outlive its lane: another process tells from here on.

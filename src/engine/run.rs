@@ -16,7 +16,7 @@ use oncesink_sinks::{
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use tokio::{
     select,
-    sync::{mpsc, watch},
+    sync::{Notify, mpsc, watch},
     time::{Instant, sleep_until},
 };
 
@@ -27,7 +27,7 @@ use super::{
     lane::{Lane, State},
     report::{Report, RouteCounts},
     settle::{BatchDone, OutcomeDone},
-    until_end::RowsRead,
+    until_end::{RowsRead, StandsElsewhere},
     writer::Slot,
 };
 use crate::{
@@ -59,6 +59,9 @@ pub(super) struct Engine {
     pub rate: Option<Instant>,
     pub rows_asked: Option<Instant>,
     pub rows_due: Instant,
+    pub halts_elsewhere: BTreeMap<Partition, StandsElsewhere>,
+    /// Told when there is no time to lose any more.
+    pub hurry: Arc<Notify>,
     pub done: mpsc::UnboundedSender<Done>,
     outcomes: Option<mpsc::UnboundedReceiver<Done>>,
     channels: Option<Channels>,
@@ -116,6 +119,8 @@ impl Engine {
             report: Report::default(),
             rate: None,
             rows_asked: None,
+            halts_elsewhere: BTreeMap::new(),
+            hurry: Arc::default(),
             done,
             outcomes: Some(outcomes),
             channels: Some(channels),
@@ -167,7 +172,6 @@ impl Engine {
             Change::Revoked { partitions, reply } => self.revoked(partitions, reply),
             Change::Lost { partitions } => self.lost(&partitions),
             Change::LookedUp { partitions, topics } => self.looked_up(partitions, topics),
-            Change::OutOfRange { partitions } => self.out_of_range(partitions),
             Change::Ends { partitions } => {
                 for (partition, ends) in partitions {
                     if let Some(lane) = self.lanes.get_mut(&partition) {

@@ -55,7 +55,6 @@ impl Engine {
 
     fn applied(&mut self, slot: usize, batch: &Batch, applied: &Applied) {
         self.writers[slot].backoff.succeed();
-        self.report.failing = None;
         self.count_batch(batch, applied);
         for span in &batch.spans {
             self.advance(span);
@@ -78,14 +77,14 @@ impl Engine {
         lane.newest = span.last.map(|last| last.timestamp).or(lane.newest);
         lane.described_again = false;
         let partition = span.partition.clone();
-        self.clear_halt(&partition, |_| true);
+        // The batch has taken the note away with it.
+        let _ = self.clear_halt(&partition, |_| true);
         self.commit_soon();
     }
 
     /// Not every partition is ours as expected: nothing was written. What is still ours is tried again at once.
     fn fenced(&mut self, slot: usize, mut pending: Pending, standings: Vec<(Partition, Standing)>) {
         self.writers[slot].backoff.succeed();
-        self.report.failing = None;
         for (partition, standing) in standings {
             let Some(span) = pending.batch.spans.iter().find(|span| span.partition == partition).cloned() else { continue };
             // A lane that was claimed anew while the batch was in flight is not concerned.
@@ -153,11 +152,11 @@ impl Engine {
     }
 
     fn ask_outcome(&mut self, slot: usize, pending: Pending, after: Option<Instant>) {
-        let (checkpoint, done, batch) = (self.checkpoint.clone(), self.done.clone(), pending.batch.clone());
+        let (checkpoint, done, batch, hurry) = (self.checkpoint.clone(), self.done.clone(), pending.batch.clone(), self.hurry.clone());
         self.writers[slot].asking = Some(pending);
         self.spawn(async move {
             if let Some(after) = after {
-                tokio::time::sleep_until(after).await;
+                let _ = tokio::time::timeout_at(after, hurry.notified()).await;
             }
             let result = checkpoint.outcome(&batch).await;
             let _ = done.send(Done::Outcome(OutcomeDone { slot, result }));
@@ -176,7 +175,6 @@ impl Engine {
             }
         };
         self.writers[slot].backoff.succeed();
-        self.report.failing = None;
         if SpanOutcome::are_torn(&outcomes) {
             for outcome in &outcomes {
                 let detail = "one transaction took effect in one partition and not in another";
@@ -202,7 +200,6 @@ impl Engine {
         if !matches!(fault.class, FaultClass::Retry | FaultClass::Pause) {
             // The server answers: what failed before in a row has passed.
             self.writers[slot].backoff.succeed();
-            self.report.failing = None;
         }
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
@@ -238,7 +235,7 @@ impl Engine {
 
     fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
         let first = self.writers[slot].backoff.attempts() == 0;
-        let at = self.writers[slot].backoff.fail(&self.settings.retry, fault.class == FaultClass::Pause, &mut self.random);
+        let at = self.writers[slot].backoff.fail(&self.settings.retry, fault, &mut self.random);
         if self.writers[slot].has_given_up(&self.settings.retry) {
             self.give_up(fault);
         }

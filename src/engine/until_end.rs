@@ -1,12 +1,12 @@
 //! Looking at the checkpoint rows now and then: for lanes that are idle, and for `--until-end`.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use oncesink_sinks::{
-    checkpoint::CheckpointRow,
+    checkpoint::{CheckpointRow, StoredHalt},
     fault::Fault,
     fence,
-    model::{NextOffset, Partition},
+    model::{Claim, NextOffset, Partition},
     outcome::Standing,
     planted,
     refusal::Refusal,
@@ -21,6 +21,16 @@ use super::{
 
 /// How often the rows are read while the end is awaited and nothing is left to do here.
 const ASK_FOR_END_EVERY: Duration = Duration::from_millis(500);
+
+/// How long the note of a halt must stand unchanged to be believed, where another worker holds the partition.
+const HALT_STANDS: Duration = Duration::from_secs(5);
+
+/// A halt that is noted in a row.
+pub(super) struct StandsElsewhere {
+    claim: Claim,
+    halt: Option<StoredHalt>,
+    since: Instant,
+}
 
 pub(super) struct RowsRead {
     asked: Instant,
@@ -93,15 +103,33 @@ impl Engine {
         for partition in idle {
             self.compare(&partition, rows.iter().find(|row| row.partition == partition));
         }
-        if let Some(ends) = &self.settings.until_end {
-            let reached = |(partition, end): (&Partition, &NextOffset)| {
-                let row = rows.iter().find(|row| row.partition == *partition);
-                self.lanes.get(partition).is_some_and(|lane| lane.halted.is_some()) || row.is_some_and(|row| row.halt.is_some() || row.reached() >= *end)
-            };
-            if self.phase == Phase::Running && ends.iter().all(reached) {
-                self.begin_shutdown();
-            }
+        if self.phase == Phase::Running && self.is_at_end(&rows) {
+            self.begin_shutdown();
         }
+    }
+
+    /// Whether every partition is at its end, or halted, here or at another worker.
+    fn is_at_end(&mut self, rows: &[CheckpointRow]) -> bool {
+        let Some(ends) = &self.settings.until_end else { return false };
+        let now = Instant::now();
+        // The note of a halt outlives it until the next batch: at another worker it counts once nothing has happened for a while.
+        let halts: BTreeMap<Partition, StandsElsewhere> = rows
+            .iter()
+            .filter(|row| row.halt.is_some())
+            .map(|row| {
+                let known = self.halts_elsewhere.get(&row.partition).filter(|known| known.claim == row.claim && known.halt == row.halt);
+                let since = known.map_or(now, |known| known.since);
+                (row.partition.clone(), StandsElsewhere { claim: row.claim, halt: row.halt.clone(), since })
+            })
+            .collect();
+        let is_reached = |(partition, end): (&Partition, &NextOffset)| match (self.lanes.get(partition), halts.get(partition)) {
+            (Some(lane), _) if lane.stands_still() => true,
+            (None, Some(halt)) if now.duration_since(halt.since) >= HALT_STANDS => true,
+            _ => rows.iter().any(|row| row.partition == *partition && row.reached() >= *end),
+        };
+        let is_at_end = ends.iter().all(is_reached);
+        self.halts_elsewhere = halts;
+        is_at_end
     }
 
     /// An idle lane's row must be as this worker left it, or a restored database would go unnoticed until the next record.
@@ -126,7 +154,7 @@ impl Engine {
     fn is_at_end_here(&self) -> bool {
         let Some(ends) = &self.settings.until_end else { return false };
         self.lanes.iter().all(|(partition, lane)| {
-            lane.halted.is_some() || ends.get(partition).is_none_or(|end| matches!(lane.state(), State::Running) && lane.ledger.applied() >= *end)
+            lane.stands_still() || ends.get(partition).is_none_or(|end| matches!(lane.state(), State::Running) && lane.ledger.applied() >= *end)
         })
     }
 }

@@ -12,7 +12,7 @@ use regex::Regex;
 
 use super::*;
 use crate::{
-    decode::{Decoded, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    decode::{Decoded, ExtraFields, Format, KeyFormat, MissingFields, Tombstone},
     source::{Records, RecordsBuilder, Sequence, TopicSelector},
 };
 

@@ -46,8 +46,6 @@ pub enum Change {
     Lost { partitions: Vec<Partition> },
     /// The answer to [`Source::look_up`].
     LookedUp { partitions: Vec<Found>, topics: Vec<TopicFound> },
-    /// Kafka has not what was to be read at these partitions (an out-of-range answer): they stand still until they are started again.
-    OutOfRange { partitions: Vec<Found> },
     /// The ends of the log as the client last heard them, about once a second; for the lag only.
     Ends { partitions: Vec<(Partition, Ends)> },
     /// Kafka cannot be reached, or can again; for `/ready` and the log only.
@@ -106,6 +104,8 @@ pub enum Input {
     Passed { partition: Partition, sequence: Sequence, next: NextOffset },
     /// The topic was deleted and made again: everything before this was of the old one, and nothing follows before another start.
     Recreated { partition: Partition, sequence: Sequence },
+    /// Kafka has not what was to be read next (an out-of-range answer): it stands still until it is started again.
+    OutOfRange { partition: Partition, sequence: Sequence, ends: Ends },
 }
 
 /// Commands to a source. None of them blocks; what they cause comes back as a [`Change`].

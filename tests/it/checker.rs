@@ -39,7 +39,7 @@ pub fn order_routes(topic: &str) -> String {
 }
 
 /// Everything in the topic is applied within `limit`, the workers stop in order, both tables are exactly right, and the group has no lag.
-/// What the topic holds.
+/// Returns what the topic holds.
 #[track_caller]
 pub fn assert_exact_at_the_stop(topic: &Topic, database: &Database, file: &PipelineFile, workers: &mut [Worker], limit: Duration) -> Vec<Record> {
     let records = topic.read();
@@ -96,7 +96,7 @@ pub fn assert_latest(database: &Database, records: &[Record]) {
     assert_same("orders", &expected, &actual);
 }
 
-/// The highest next offset of every partition stands in the checkpoint.
+/// Records that have a row in `order_log`.
 pub fn applied(database: &Database) -> i64 {
     database.count("order_log")
 }

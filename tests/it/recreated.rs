@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Fills a topic, applies it, and makes it again with `count` other records in its one partition.
-fn made_again(label: &str, count: usize) {
+fn made_again(label: &str, count: usize, reason: &str) {
     let mut topic = Topic::create(label, 1);
     let database = Database::create(Kind::Postgres, label);
     create_order_tables(&database);
@@ -24,19 +24,19 @@ fn made_again(label: &str, count: usize) {
     topic.recreate();
     topic.send(&Orders::seeded(72, 50).take(count));
     let place = format!("{}:0", topic.name);
-    run_until_end(&file).expect_code(1).expect_text(&["topic-recreated", &place]);
+    run_until_end(&file).expect_code(1).expect_text(&[reason, &place]);
     // Not one of the other records took effect.
     assert_orders(&database, &before);
 }
 
 #[test]
 fn with_more_records_than_were_applied() {
-    made_again("recreated_more", 500);
+    made_again("recreated_more", 500, "topic-recreated");
 }
 
 #[test]
 fn with_fewer_records_than_were_applied() {
-    made_again("recreated_fewer", 100);
+    made_again("recreated_fewer", 100, "topic-cut");
 }
 
 /// The client itself tells nobody, and would go on where it was: at a record of the new topic.
@@ -58,8 +58,14 @@ fn made_again_while_it_runs(label: &str, records: usize) {
     worker.wait_for_log(seconds(60), &[&format!("halted {}:0@300: topic-recreated", topic.name)]);
     // It stays so when it is tried again, and when the worker is started again.
     assert_eq!(worker.stop(), Some(1), "{}", worker.log());
-    run_until_end(&file).expect_code(1).expect_text(&["topic-recreated"]);
+    run_until_end(&file).expect_code(1).expect_text(&["topic-recreated", "set next_offset in oncesink_checkpoint"]);
     assert_orders(&database, &before);
+    // The way out: from then on the new topic is read.
+    database.execute("DELETE FROM orders");
+    database.execute("DELETE FROM order_log");
+    database.execute("UPDATE oncesink.oncesink_checkpoint SET next_offset = 0");
+    run_until_end(&file).expect_code(0);
+    assert_orders(&database, &topic.read());
 }
 
 #[test]

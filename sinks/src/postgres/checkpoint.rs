@@ -9,7 +9,7 @@ use crate::{execute::quoted_text, session::LockWait, stored::COLUMNS};
 pub(super) struct CheckpointStatements {
     pub lock: Arc<str>,
     pub lock_skipping: Arc<str>,
-    pub topics: Arc<str>,
+    pub with_rows: Arc<str>,
     pub insert_absent: Arc<str>,
     pub save: Arc<str>,
     pub read: Arc<str>,
@@ -32,7 +32,7 @@ impl CheckpointStatements {
         Self {
             lock_skipping: format!("{lock} SKIP LOCKED").into(),
             lock: lock.into(),
-            topics: format!("SELECT DISTINCT topic FROM {table} WHERE pipeline = $1 AND topic = ANY ($2::text[])").into(),
+            with_rows: format!("SELECT topic, partition FROM {table} WHERE pipeline = $1 AND topic = ANY ($2::text[])").into(),
             insert_absent: format!("INSERT INTO {table} (pipeline, {COLUMNS}) SELECT $1, u.* FROM {arrays} AS u ON CONFLICT DO NOTHING").into(),
             save: format!(
                 "UPDATE {table} c SET {}, updated_at = now() FROM {arrays} AS u({COLUMNS}) \

@@ -224,11 +224,11 @@ impl Session for PostgresSession {
         self.fetch(query, During::Bookkeeping, stored::read).await
     }
 
-    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
+    async fn with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Partition>, Fault> {
         let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
-        let sql = self.statements.topics.clone();
+        let sql = self.statements.with_rows.clone();
         let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(names);
-        self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0).map(Arc::from)).await
+        self.fetch(query, During::Bookkeeping, |row| Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))).await
     }
 
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {

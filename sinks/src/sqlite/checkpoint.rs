@@ -36,8 +36,8 @@ pub(super) fn lock(partitions: usize) -> String {
     )
 }
 
-pub(super) fn topics(topics: usize) -> String {
-    format!("SELECT DISTINCT topic FROM oncesink_checkpoint WHERE pipeline = ? AND topic IN ({})", vec!["?"; topics].join(", "))
+pub(super) fn with_rows(topics: usize) -> String {
+    format!("SELECT topic, partition FROM oncesink_checkpoint WHERE pipeline = ? AND topic IN ({})", vec!["?"; topics].join(", "))
 }
 
 /// The parameters of [`INSERT_ABSENT`] and [`SAVE`].

@@ -269,12 +269,12 @@ impl Session for SqliteSession {
         Ok(rows)
     }
 
-    async fn topics_with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
-        let mut query = sqlx::query(execute::once(checkpoint::topics(topics.len()))).bind(pipeline);
+    async fn with_rows(&mut self, pipeline: &str, topics: &[Arc<str>]) -> Result<Vec<Partition>, Fault> {
+        let mut query = sqlx::query(execute::once(checkpoint::with_rows(topics.len()))).bind(pipeline);
         for topic in topics {
             query = query.bind(&**topic);
         }
-        self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0).map(Arc::from)).await
+        self.fetch(query, During::Bookkeeping, |row| Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))).await
     }
 
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {

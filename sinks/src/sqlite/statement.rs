@@ -134,8 +134,9 @@ impl Statements<'_> {
     }
 
     pub fn delete(&self, rows: usize) -> String {
-        let key = &self.target.key;
-        format!("DELETE FROM {} WHERE ({}) IN (VALUES {})", self.table(), self.names(key), tuples(key.len(), rows))
+        // With the table before each name: SQLite takes a quoted name that it does not know for a text, and would delete nothing.
+        let key: Vec<String> = self.target.key.iter().map(|position| format!("t.{}", self.name(*position))).collect();
+        format!("DELETE FROM {} AS t WHERE ({}) IN (VALUES {})", self.table(), key.join(", "), tuples(key.len(), rows))
     }
 
     pub fn delete_guarded(&self) -> String {

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, sync::Arc};
 use super::Transactional;
 use crate::{
     checkpoint::CheckpointRow,
-    claim::{ClaimAnswer, ClaimRequest, Claimed, NotClaimed, Wanted},
+    claim::{ClaimAnswer, ClaimRequest, Claimed, Wanted},
     fault::Fault,
     model::{BatchId, Claim, Delivery, Epoch, NextOffset, Partition},
     session::{CommitError, LockWait, Session},
@@ -39,18 +39,19 @@ impl Transactional {
         wanted: &[&Wanted],
         wait: LockWait,
     ) -> Result<(Vec<ClaimAnswer>, Vec<Partition>), Fault> {
-        let topics: Vec<Arc<str>> = wanted.iter().map(|wanted| wanted.partition.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect();
-        let with_rows = session.topics_with_rows(&request.pipeline, &topics).await?;
         let mut partitions: Vec<Partition> = wanted.iter().map(|wanted| wanted.partition.clone()).collect();
         partitions.sort_unstable();
         let mut rows = session.lock(&request.pipeline, &partitions, wait).await?;
+        // After the locks: what is not among them and has a row is held by somebody, and what has none is nobody's.
+        let topics: Vec<Arc<str>> = wanted.iter().map(|wanted| wanted.partition.topic.clone()).collect::<BTreeSet<_>>().into_iter().collect();
+        let with_rows: BTreeSet<Partition> = session.with_rows(&request.pipeline, &topics).await?.into_iter().collect();
+        let topic_has_rows = |topic: &Arc<str>| with_rows.iter().any(|partition| partition.topic == *topic);
 
         let decided: Vec<_> = wanted
             .iter()
             .map(|wanted| {
                 let row = rows.iter().find(|row| row.partition == wanted.partition);
-                let topic_has_rows = with_rows.contains(&wanted.partition.topic);
-                (*wanted, start::decide(row, topic_has_rows, wanted, request, &self.id))
+                (*wanted, start::decide(row, topic_has_rows(&wanted.partition.topic), wanted, request, &self.id))
             })
             .collect();
 
@@ -58,10 +59,10 @@ impl Transactional {
         let mut absent = Vec::new();
         for (wanted, decision) in &decided {
             if let Ok(start) = decision
-                && !rows.iter().any(|row| row.partition == wanted.partition)
+                && !with_rows.contains(&wanted.partition)
             {
                 absent.push(never_claimed(request, &wanted.partition, wanted.delivery, start.next));
-                let first_of_topic = !with_rows.contains(&wanted.partition.topic);
+                let first_of_topic = !topic_has_rows(&wanted.partition.topic);
                 let siblings = request.siblings.iter().filter(|(sibling, _)| first_of_topic && sibling.topic == wanted.partition.topic);
                 for (sibling, next) in siblings {
                     if !partitions.contains(sibling) && !absent.iter().any(|row: &CheckpointRow| row.partition == *sibling) {
@@ -83,18 +84,13 @@ impl Transactional {
         for (wanted, decision) in decided {
             let row = rows.iter().find(|row| row.partition == wanted.partition);
             match (row, decision) {
-                // Decided without its row, because somebody holds it or has just made it: decided again once it is locked.
-                (None, Ok(_) | Err(NotClaimed::NeedsCommitted)) => held.push(wanted.partition.clone()),
-                // A row that was passed over because it is locked looks like none: a refusal because of that would be wrong.
-                (None, Err(_)) if wait == LockWait::SkipLocked => held.push(wanted.partition.clone()),
+                // Decided without its row, which somebody holds or has just made: decided again once it is locked.
+                (None, Ok(_)) => held.push(wanted.partition.clone()),
+                (None, Err(_)) if with_rows.contains(&wanted.partition) => held.push(wanted.partition.clone()),
                 (Some(row), Ok(_)) => {
-                    let topic_has_rows = with_rows.contains(&wanted.partition.topic);
                     // The row that is locked now decides: between the first look and the insert another worker may have claimed it.
-                    let start = if row.claim.epoch == Epoch(0) && absent.iter().any(|made| made == row) {
-                        start::decide(None, topic_has_rows, wanted, request, &self.id)
-                    } else {
-                        start::decide(Some(row), topic_has_rows, wanted, request, &self.id)
-                    };
+                    let decides = Some(row).filter(|row| row.claim.epoch > Epoch(0) || !absent.contains(row));
+                    let start = start::decide(decides, topic_has_rows(&wanted.partition.topic), wanted, request, &self.id);
                     match start {
                         Ok(start) => {
                             let claimed = start::claimed(row, &start, self.new_claim_id(), wanted.delivery, &request.owner);

@@ -2,15 +2,18 @@
 
 use oncesink_sinks::{
     checkpoint::Checkpoint,
+    claim::{Committed, NotClaimed, Wanted},
     fault::FaultClass,
-    model::{Epoch, NextOffset, Operation, WriteMode},
+    model::{Delivery, Epoch, NextOffset, Operation, Partition, WriteMode},
     outcome::Standing,
+    refusal::Refusal,
     sink::ApplyError,
+    start::commit_metadata,
 };
 
 use crate::{
     on_both,
-    world::{V, World, partition, t},
+    world::{V, World, partition, request, t},
 };
 
 on_both!(
@@ -20,6 +23,8 @@ on_both!(
     an_older_version_is_stale,
     keys_that_only_the_database_holds_equal_keep_their_order,
     deletes_remove_rows,
+    a_delete_by_a_key_that_was_renamed_is_not_passed_over,
+    partitions_without_a_row_are_answered_for_what_they_are,
     an_absent_column_keeps_its_value,
     a_new_row_needs_its_required_columns,
     update_never_creates_a_row,
@@ -97,6 +102,33 @@ async fn keys_that_only_the_database_holds_equal_keep_their_order(world: World) 
     let delete = (Operation::Delete, vec![V::F(0.0), V::A, V::A]);
     worker.apply(&[(Operation::Write, row(0.0, "fifth", 5)), delete, (Operation::Write, row(-0.0, "sixth", 1))]).await.unwrap();
     assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["sixth|1", "other|1"]);
+}
+
+async fn a_delete_by_a_key_that_was_renamed_is_not_passed_over(world: World) {
+    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, name VARCHAR(20))").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    worker.write(vec![vec![V::I(1), t("a")], vec![V::I(2), t("b")]]).await;
+    world.run("ALTER TABLE orders RENAME COLUMN id TO number").await;
+    match worker.apply(&[(Operation::Delete, vec![V::I(1), V::A])]).await {
+        Err(ApplyError::Failed(fault)) => assert_eq!(fault.class, FaultClass::Changed, "{fault}"),
+        other => panic!("expected a failure: {other:?}"),
+    }
+    assert_eq!(world.rows(&["number"], "FROM orders ORDER BY number").await, ["1", "2"]);
+}
+
+/// Of several partitions that are claimed together, one whose row is locked must be told from one that has none.
+async fn partitions_without_a_row_are_answered_for_what_they_are(world: World) {
+    world.run("CREATE TABLE journal (id BIGINT)").await;
+    let worker = world.worker("journal", WriteMode::Append, None).await;
+    let ours = Committed::At { next: NextOffset::new(9), metadata: commit_metadata(&worker.sink.database_id(), Delivery::ExactlyOnce) };
+    let refused = NotClaimed::Refused(Refusal::CommittedButNeverClaimed { committed: NextOffset::new(9) });
+    for (committed, expected) in [(Committed::Unknown, NotClaimed::NeedsCommitted), (ours, refused)] {
+        let mut request = request();
+        let one = request.wanted.remove(0);
+        request.wanted = (0..2).map(|index| Wanted { partition: Partition::new("payments", index), committed: committed.clone(), ..one.clone() }).collect();
+        let answers = worker.sink.claim(&request).await.unwrap();
+        assert_eq!(answers.into_iter().map(|answer| answer.result).collect::<Vec<_>>(), [Err(expected.clone()), Err(expected)]);
+    }
 }
 
 async fn deletes_remove_rows(world: World) {

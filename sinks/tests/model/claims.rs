@@ -135,7 +135,7 @@ impl Rules {
             Refusal::CommittedAboveDurable { .. } => state.was_restored && !never_claimed && !row.exactly_once,
             Refusal::CheckpointGone { .. } => state.was_restored && never_claimed && found.kind != Commit::Ours,
             Refusal::ForeignCommit { .. } => never_claimed && found.kind == Commit::Foreign,
-            Refusal::AnotherDeployment { .. } | Refusal::AnotherDatabase { .. } | Refusal::NoStart => false,
+            Refusal::AnotherDeployment { .. } | Refusal::AnotherDatabase { .. } | Refusal::TopicRecreated { .. } | Refusal::NoStart => false,
         };
         if justified { Ok(()) } else { Err(format!("a claim is refused without need: {refusal}")) }
     }

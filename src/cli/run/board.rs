@@ -175,8 +175,7 @@ impl Board {
     }
 }
 
-/// The word for a state in `status`, as in `/status`.
-pub fn state_word(state: &PartitionState) -> &'static str {
+fn state_word(state: &PartitionState) -> &'static str {
     match state {
         PartitionState::Claiming => "claiming",
         PartitionState::Running => "running",

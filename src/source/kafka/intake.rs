@@ -28,6 +28,8 @@ pub(super) struct Reading {
     pub next: i64,
     /// Halted: it stays assigned, and nothing is fetched.
     pub stands: bool,
+    /// The last stable offset, as the client last told.
+    end: Option<i64>,
     /// The client may still be elsewhere, and behind `next`: what it delivers would leave a hole.
     is_misplaced: bool,
     witness: Witness,
@@ -140,6 +142,13 @@ impl Intake {
         self.given_up.retain(|one| one != partition);
     }
 
+    /// What may lie at a damaged place: everything that is fetched and not known to be at the end of its log.
+    pub(super) fn suspects(&self) -> Vec<(Partition, i64)> {
+        let is_at_end = |reading: &Reading| reading.end.is_some_and(|end| reading.next >= end);
+        let suspects = self.readings.iter().filter(|(_, reading)| reading.is_active() && !is_at_end(reading));
+        suspects.map(|(partition, reading)| (partition.clone(), reading.next)).collect()
+    }
+
     /// Everything that is fetched while there is room, and where it is.
     pub(super) fn active(&self) -> Vec<(Partition, i64)> {
         self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, reading)| (partition.clone(), reading.next)).collect()
@@ -192,7 +201,7 @@ impl Intake {
     }
 
     /// Partitions that the client gave up, as they were found: which are to be read on from where they are, and which Kafka has not.
-    pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<Found>) {
+    pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<(Partition, Sequence, Ends)>) {
         let (mut again, mut outside) = (Vec::new(), Vec::new());
         for found in found {
             let Some(reading) = self.readings.get_mut(&found.partition).filter(|reading| reading.is_active()) else { continue };
@@ -202,9 +211,9 @@ impl Intake {
                     self.given_up.insert(found.partition);
                 }
                 Some(ends) if (ends.low.get()..=ends.high.get()).contains(&reading.next) => again.push((found.partition, reading.next)),
-                Some(_) => {
+                Some(ends) => {
                     reading.stands = true;
-                    outside.push(found);
+                    outside.extend(reading.sequence.map(|sequence| (found.partition, sequence, ends)));
                 }
             }
         }
@@ -224,7 +233,10 @@ impl Intake {
         let (mut observed, now) = (Observed::default(), Instant::now());
         for (partition, reading) in &mut self.readings {
             let Some(report) = statistics.report(&partition.topic, partition.index) else { continue };
-            observed.ends.extend(statistics.ends(&partition.topic, partition.index).map(|ends| (partition.clone(), ends)));
+            if let Some(ends) = statistics.ends(&partition.topic, partition.index) {
+                reading.end = Some(ends.high.get());
+                observed.ends.push((partition.clone(), ends));
+            }
             if let Some(failed) = reading.commits.hear(report.committed, now) {
                 observed.failed_commits += 1;
                 self.failed_commits.push(failed);

@@ -23,7 +23,7 @@ use super::{
     look_up::{list_of, look_up},
     rebalance::{commit, reposition},
 };
-use crate::source::{Change, Commit, Start};
+use crate::source::{Change, Commit, Input, Start};
 
 /// How long a poll waits where nothing arrives: a command is taken this late at most.
 const IDLE: Duration = Duration::from_millis(10);
@@ -43,7 +43,7 @@ pub(super) enum Command {
     Commit(Vec<Commit>),
     LookUp(Vec<Partition>),
     Subscribe(Vec<String>),
-    /// Leaves the group and joins it again, which has it give out all partitions anew.
+    /// Unsubscribes and subscribes again, which has the group give out all partitions anew.
     Rejoin,
     Close,
 }
@@ -242,8 +242,11 @@ impl Reader {
         let (found, _) = look_up(&self.consumer, &given_up, &self.context().start, self.look_up_limit());
         let (again, outside) = self.context().intake().judge_given_up(found);
         if !outside.is_empty() {
-            self.pause(&outside.iter().map(|found| found.partition.clone()).collect::<Vec<_>>());
-            self.context().outlet.change(Change::OutOfRange { partitions: outside });
+            self.pause(&outside.iter().map(|(partition, ..)| partition.clone()).collect::<Vec<_>>());
+            // Behind the records that were read before it: those are still applied.
+            for (partition, sequence, ends) in outside {
+                self.context().outlet.input(Input::OutOfRange { partition, sequence, ends });
+            }
         }
         reposition(self.context(), &self.consumer, &again);
         self.mended = Some(Instant::now());
@@ -296,7 +299,7 @@ impl Reader {
         let mut intake = self.consumer.context().intake();
         let block = intake.flush();
         let active = intake.active();
-        let is_worth_it = self.damage.again(&active, Instant::now());
+        let is_worth_it = self.damage.again(&intake.suspects(), Instant::now());
         if !is_worth_it {
             intake.stand_still();
         }

@@ -260,7 +260,7 @@ impl Consumer {
 }
 
 impl World {
-    fn look_up_fails(&mut self, percent: u32) -> bool {
+    pub fn look_up_fails(&mut self, percent: u32) -> bool {
         let fails = self.strikes(Weather::LookUpFailures, percent).is_some();
         self.story.add(Event::LookUpFailed, u64::from(fails));
         fails

@@ -12,7 +12,7 @@ use super::{
 };
 
 /// Halts that stay until a person has decided from where to go on.
-const FOR_A_PERSON: [&str; 2] = ["topic-recreated", "gap"];
+const FOR_A_PERSON: [&str; 3] = ["topic-recreated", "topic-cut", "gap"];
 
 /// A checkpoint was moved by hand, while its partition stood still.
 #[derive(Clone, Debug)]

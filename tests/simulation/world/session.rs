@@ -136,7 +136,7 @@ impl Database for SimulatedDatabase {
             world.story.tell(format_args!("{}: {partition} is halted at {}: {}", self.worker, halt.offset, halt.reason));
             world.story.count(Event::HaltNoted);
             match halt.reason.as_str() {
-                "topic-recreated" => world.story.count(Event::HaltedRecreated),
+                "topic-recreated" | "topic-cut" => world.story.count(Event::HaltedRecreated),
                 "gap" => world.story.count(Event::HaltedGap),
                 _ => {}
             }
@@ -324,11 +324,10 @@ impl Session for SimulatedSession {
         Ok(rows)
     }
 
-    async fn topics_with_rows(&mut self, _: &str, topics: &[Arc<str>]) -> Result<Vec<Arc<str>>, Fault> {
+    async fn with_rows(&mut self, _: &str, topics: &[Arc<str>]) -> Result<Vec<Partition>, Fault> {
         self.send().await?;
         let world = self.sim.lock();
-        let known = &world.server.tables.checkpoints;
-        Ok(topics.iter().filter(|topic| known.keys().any(|partition| partition.topic == **topic)).cloned().collect())
+        Ok(world.server.tables.checkpoints.keys().filter(|partition| topics.contains(&partition.topic)).cloned().collect())
     }
 
     async fn insert_absent(&mut self, _: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {

@@ -48,15 +48,21 @@ pub(super) fn assigned(channels: &mut Channels) -> (Vec<Found>, Vec<TopicFound>,
     }
 }
 
-pub(super) fn next_records(channels: &mut Channels) -> Records {
+pub(super) fn next_input(channels: &mut Channels) -> Input {
     let begin = Instant::now();
     loop {
         match channels.inputs.try_recv() {
-            Ok(Input::Records(records)) => return records,
-            Ok(other) => panic!("{other:?}"),
-            Err(_) => assert!(begin.elapsed() < LIMIT, "no records came"),
+            Ok(input) => return input,
+            Err(_) => assert!(begin.elapsed() < LIMIT, "no input came"),
         }
         thread::sleep(Duration::from_millis(1));
+    }
+}
+
+pub(super) fn next_records(channels: &mut Channels) -> Records {
+    match next_input(channels) {
+        Input::Records(records) => records,
+        other => panic!("{other:?}"),
     }
 }
 
@@ -218,9 +224,8 @@ fn an_offset_that_kafka_has_not_is_out_of_range_and_can_be_started_again() {
         let (beyond, running) = (start(&Partition::new(&cluster.name, 0), Some(5000)), start(&Partition::new(&cluster.name, 1), Some(0)));
         assert!(reply.send(vec![beyond.clone(), running.clone()]));
         assert_eq!(read(&source, &mut channels, running.sequence, 100).len(), 100);
-        let Change::OutOfRange { partitions } = next_change(&mut channels) else { panic!("another change") };
-        assert_eq!(partitions.iter().map(|found| &found.partition).collect::<Vec<_>>(), [&beyond.partition], "only the one at fault is named");
-        assert_eq!(partitions[0].ends.map(|ends| ends.high.get()), Some(100));
+        let Input::OutOfRange { partition, sequence, ends } = next_input(&mut channels) else { panic!("another input") };
+        assert_eq!((&partition, sequence, ends.high.get()), (&beyond.partition, beyond.sequence, 100), "only the one at fault is named");
         let mended = start(&beyond.partition, Some(40));
         source.start(vec![mended.clone()]);
         assert!(read(&source, &mut channels, mended.sequence, 60).into_iter().eq(40..100), "{strategy}");

@@ -139,7 +139,6 @@ impl Engine {
                 }
             }
             Change::Reachable(_) | Change::Ends { .. } | Change::LookedUp { .. } => {}
-            Change::OutOfRange { partitions } => database.wrong.push(format!("out of range: {partitions:?}")),
             Change::Failed { reason, detail } => database.wrong.push(format!("{reason}: {detail}")),
         }
     }
@@ -179,6 +178,7 @@ impl Engine {
                 database.wrong.push(format!("{partition}: {next} passed, though every offset holds a record"));
             }
             Input::Recreated { partition, .. } => database.wrong.push(format!("{partition}: nobody made the topic again")),
+            Input::OutOfRange { partition, .. } => database.wrong.push(format!("{partition}: out of range")),
         }
     }
 }

@@ -64,19 +64,17 @@ impl Consumer {
             let Some(log) = world.log.partition(partition) else { continue };
             // Once a topic is another one, only a position outside of it is noticed; else the next rebalance takes it away.
             let is_outside = next > log.high() || (next < log.low && incarnation == topic.incarnation);
-            if is_outside {
+            let ends = log.ends();
+            // While Kafka does not tell the ends, it is asked again.
+            if is_outside && !world.look_up_fails(30) {
                 position.next = None;
-                out_of_range.push(partition.clone());
+                out_of_range.push(Input::OutOfRange { partition: partition.clone(), sequence: position.sequence, ends });
             }
         }
-        if out_of_range.is_empty() {
-            return;
-        }
-        for _ in &out_of_range {
+        for input in out_of_range {
             world.story.count(Event::OutOfRange);
+            let _ = self.inputs.send(input);
         }
-        let found = out_of_range.iter().map(|partition| world.find(partition)).collect();
-        let _ = self.changes.send(Change::OutOfRange { partitions: found });
     }
 
     /// The client learns that a topic has another id than the one it was read under. It may be late: then a rebalance is there before.
