@@ -30,6 +30,15 @@ impl FaultClass {
     }
 }
 
+/// The reasons by which something is decided, so that whoever gives one and whoever asks for it cannot drift apart. All others are only told.
+pub mod reason {
+    /// The bookkeeping tables are not there, or not as they were made.
+    pub const MISSING_BOOKKEEPING: &str = "missing-bookkeeping";
+    pub const NOT_NULL: &str = "not-null";
+    pub const READ_ONLY: &str = "read-only";
+    pub const STATEMENT_TIMEOUT: &str = "statement-timeout";
+}
+
 /// A failure as a person may read it: never a value of a record, never a secret.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {

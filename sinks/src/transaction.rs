@@ -11,7 +11,7 @@ use rand::{RngCore, SeedableRng, rngs::SmallRng};
 use crate::{
     checkpoint::{Checkpoint, CheckpointRow, ClaimAnswer, ClaimRequest, Claimed, Held, NotClaimed, SpanOutcome, StoredHalt, Wanted},
     compact::compact,
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     fence::{self, Standing},
     model::{Batch, BatchId, Claim, ClaimId, Delivery, Epoch, NextOffset, Partition, Table, TableName},
     planted,
@@ -255,7 +255,7 @@ impl Writer for SessionWriter {
                 // Kept only if it is known to be clean: a connection in doubt is closed, not used again. Nor is one that takes no writes:
                 // after a failover it may lead to the old server, which goes on answering for ever.
                 let is_clean = session.rollback().await.is_ok();
-                let takes_writes = !matches!(&error, ApplyError::Failed(fault) if fault.reason == "read-only");
+                let takes_writes = !matches!(&error, ApplyError::Failed(fault) if fault.reason == reason::READ_ONLY);
                 if is_clean && takes_writes {
                     self.session = Some(session);
                 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use oncesink_sinks::{
     checkpoint::{Refusal, SpanOutcome},
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     fence::Standing,
     model::{Batch, Delivery, LeftOutBecause, NextOffset, Partition, Span},
     planted,
@@ -39,7 +39,7 @@ impl Engine {
         let outcome = match &result {
             Ok(_) => BatchResult::Committed,
             Err(ApplyError::Unknown(_)) => BatchResult::Unknown,
-            Err(ApplyError::Failed(fault)) if fault.reason == "statement-timeout" => BatchResult::Timeout,
+            Err(ApplyError::Failed(fault)) if fault.reason == reason::STATEMENT_TIMEOUT => BatchResult::Timeout,
             Err(ApplyError::Fenced(_) | ApplyError::Failed(_)) => BatchResult::Aborted,
         };
         metrics::batch(&self.settings.pipeline, outcome, pending.batch.content.records.len(), took);
@@ -249,7 +249,7 @@ impl Engine {
             FaultClass::Retry | FaultClass::Pause => {
                 self.note_failure(slot, &fault);
                 // A batch that never fits into the server's time would hold up everything behind it: smaller ones may fit.
-                let too_large = fault.reason == "statement-timeout" && self.writers[slot].backoff.attempts() >= 2;
+                let too_large = fault.reason == reason::STATEMENT_TIMEOUT && self.writers[slot].backoff.attempts() >= 2;
                 let whole = if too_large { self.halve(slot, pending) } else { Some(pending) };
                 if let Some(whole) = whole {
                     self.put_back(slot, whole);

@@ -6,7 +6,7 @@ use sqlx::Row;
 use super::{PostgresOptions, fault::During, session::PostgresSession};
 use crate::{
     execute::{self, quoted_text},
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     model::TableName,
     session::Bookkeeping,
 };
@@ -123,7 +123,7 @@ pub(super) async fn database_id(session: &mut PostgresSession) -> Result<String,
     let found = find(session).await?;
     current(&found)?;
     found.history.map(|history| history.2).ok_or_else(|| {
-        Fault::new(FaultClass::Halt, "missing-bookkeeping", format!("there are no bookkeeping tables in schema {}", session.options.bookkeeping))
+        Fault::new(FaultClass::Halt, reason::MISSING_BOOKKEEPING, format!("there are no bookkeeping tables in schema {}", session.options.bookkeeping))
             .with_mend("oncesink migrate makes them")
     })
 }

@@ -19,7 +19,7 @@ use super::{
 use crate::{
     checkpoint::CheckpointRow,
     execute,
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     model::{Operation, Partition, Shape, Target},
     session::{CommitError, LockWait, Session, Step, Written},
     stored,
@@ -336,7 +336,7 @@ impl Session for PostgresSession {
 
 /// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
 fn required(fault: Fault, lacks: &[crate::model::Identifier], step: &Step<'_>) -> Fault {
-    if fault.reason != "not-null" {
+    if fault.reason != reason::NOT_NULL {
         return fault;
     }
     let column = fault.column.clone().filter(|column| lacks.iter().any(|lacking| lacking.as_str() == column));

@@ -6,7 +6,7 @@ use sqlx::Row;
 use super::{fault::During, session::SqliteSession};
 use crate::{
     execute,
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     session::Bookkeeping,
 };
 
@@ -94,6 +94,6 @@ pub(super) async fn database_id(session: &mut SqliteSession) -> Result<String, F
     let history = find(session).await?;
     current(&history)?;
     history.map(|history| history.2).ok_or_else(|| {
-        Fault::new(FaultClass::Halt, "missing-bookkeeping", "there are no bookkeeping tables in the file").with_mend("oncesink migrate makes them")
+        Fault::new(FaultClass::Halt, reason::MISSING_BOOKKEEPING, "there are no bookkeeping tables in the file").with_mend("oncesink migrate makes them")
     })
 }

@@ -1,6 +1,6 @@
 //! What SQLite's errors mean. No text of an error is repeated that could hold a value of a record.
 
-use crate::fault::{Fault, FaultClass};
+use crate::fault::{Fault, FaultClass, reason};
 
 /// What was being done when an error came.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,7 +40,7 @@ pub(super) fn ends_session(error: &sqlx::Error) -> bool {
 fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
     use FaultClass::{Changed, Halt, Pause, Poison, Retry};
     match (code, code & 0xff) {
-        (1299, _) => (Poison, "not-null"),
+        (1299, _) => (Poison, reason::NOT_NULL),
         (2067 | 1555 | 2579, _) => (Poison, "unique"),
         (275, _) => (Poison, "check"),
         (787, _) => (Poison, "foreign-key"),
@@ -54,7 +54,7 @@ fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
         (_, 17) => (Retry, "schema-changed"),
         // The file was moved or replaced below the connection: a new one sees the new file.
         (1032, _) => (Retry, "connection"),
-        (_, 8) => (Halt, "read-only"),
+        (_, 8) => (Halt, reason::READ_ONLY),
         (_, 7) => (Pause, "out-of-memory"),
         (_, 10) => (Pause, "io-error"),
         (_, 13) => (Pause, "disk-full"),
@@ -92,7 +92,7 @@ pub(super) fn fault(error: &sqlx::Error, during: During) -> Fault {
     if during != During::Write && matches!(class, FaultClass::Changed | FaultClass::Poison) {
         fault.class = FaultClass::Halt;
         if during == During::Bookkeeping && class == FaultClass::Changed {
-            fault.reason = "missing-bookkeeping".into();
+            fault.reason = reason::MISSING_BOOKKEEPING.into();
         }
     }
     fault
@@ -110,7 +110,7 @@ fn mend(reason: &str, during: During) -> Option<&'static str> {
         ("missing-column", _) => "add the column to the table, or leave it out of the route",
         ("missing-key", _) => "give the table a primary key or a unique constraint on the key columns",
         ("missing-database", _) => "create the file, correct database.url, or append ?mode=rwc to it",
-        ("read-only" | "permission", _) => "let the process write the file and its directory",
+        (reason::READ_ONLY | "permission", _) => "let the process write the file and its directory",
         ("disk-full", _) => "free some space on the database's disk",
         ("corrupt", _) => "the file is damaged or no SQLite database: restore it",
         _ => return None,

@@ -23,7 +23,7 @@ use super::{
 use crate::{
     checkpoint::CheckpointRow,
     execute,
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     model::{Operation, Partition, Presence},
     session::{CommitError, LockWait, Session, Step, Written},
     stored,
@@ -205,7 +205,7 @@ impl SqliteSession {
             if step.selection.iter().any(missing) {
                 self.state = State::Failed;
                 let name = step.rows.target.column(*position).name.as_str();
-                return Err(Fault::new(FaultClass::Poison, "not-null", format!("a row has no value in its key column {name}")).with_column(name));
+                return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, format!("a row has no value in its key column {name}")).with_column(name));
             }
         }
         Ok(())
@@ -393,7 +393,7 @@ impl Session for SqliteSession {
 fn required(fault: Fault, step: &Step<'_>) -> Fault {
     let carried = |column: &str| step.shape.positions().any(|position| step.rows.target.column(position).name.as_str() == column);
     match (&*fault.reason, &fault.column) {
-        ("not-null", Some(column)) if !carried(column) && step.operation == Operation::Write => Fault::new(
+        (reason::NOT_NULL, Some(column)) if !carried(column) && step.operation == Operation::Write => Fault::new(
             FaultClass::Poison,
             "required-column-absent",
             format!("a new row of {} needs column {column}, which the record lacks; SQLite 1299", step.rows.target.table.name),
