@@ -24,6 +24,7 @@
     )
 )]
 
+mod bookkeeping;
 pub mod checkpoint;
 pub mod compact;
 mod execute;
