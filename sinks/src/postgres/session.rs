@@ -12,7 +12,7 @@ use sqlx::{
 use super::{
     PostgresOptions,
     array::{ColumnArray, Element},
-    checkpoint::CheckpointStatements,
+    checkpoint::{CheckpointStatements, storable},
     fault::{During, ends_session, fault},
     statement::{Plan, Statement, plan},
 };
@@ -21,7 +21,7 @@ use crate::{
     execute,
     fault::{Fault, FaultClass, reason},
     model::{Operation, Partition, Shape, Target},
-    session::{CommitError, LockWait, Session, Step, Written},
+    session::{Audit, CommitError, LockWait, Session, Step, Written},
     stored,
 };
 
@@ -282,6 +282,19 @@ impl Session for PostgresSession {
         }
     }
 
+    async fn audit(&mut self, audit: &Audit<'_>) -> Result<(), Fault> {
+        let sql = self.statements.audit.clone();
+        let query = sqlx::query(execute::text(&sql))
+            .bind(audit.pipeline)
+            .bind(&*audit.coordinate.partition.topic)
+            .bind(audit.coordinate.partition.index)
+            .bind(audit.coordinate.offset)
+            .bind(audit.action)
+            .bind(audit.who)
+            .bind(audit.detail);
+        self.execute(query, During::Bookkeeping).await.map(|_| ())
+    }
+
     async fn commit(&mut self) -> Result<(), CommitError> {
         // COMMIT after a failure is answered by a rollback that looks like success.
         self.ensure_open().map_err(CommitError::Refused)?;
@@ -371,8 +384,8 @@ fn bind_rows<'q>(sql: &Arc<str>, pipeline: &'q str, rows: &'q [CheckpointRow]) -
         .bind(all(rows, |row| row.last.map(|last| last.timestamp)))
         .bind(all(rows, |row| row.last.map(|last| last.hash)))
         .bind(all(rows, |row| row.batch.0))
-        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.reason.as_str())))
-        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.detail.as_str())))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| storable(&halt.reason))))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| storable(&halt.detail))))
         .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.offset)))
         .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.at)))
 }

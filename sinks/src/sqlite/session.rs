@@ -25,7 +25,7 @@ use crate::{
     execute,
     fault::{Fault, FaultClass, reason},
     model::{Operation, Partition, Presence},
-    session::{CommitError, LockWait, Session, Step, Written},
+    session::{Audit, CommitError, LockWait, Session, Step, Written},
     stored,
 };
 
@@ -341,6 +341,18 @@ impl Session for SqliteSession {
                 Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted) })
             }
         }
+    }
+
+    async fn audit(&mut self, audit: &Audit<'_>) -> Result<(), Fault> {
+        let query = sqlx::query(checkpoint::AUDIT)
+            .bind(audit.pipeline)
+            .bind(&*audit.coordinate.partition.topic)
+            .bind(audit.coordinate.partition.index)
+            .bind(audit.coordinate.offset)
+            .bind(audit.action)
+            .bind(audit.who)
+            .bind(audit.detail);
+        self.execute(query, During::Bookkeeping).await.map(|_| ())
     }
 
     async fn commit(&mut self) -> Result<(), CommitError> {
