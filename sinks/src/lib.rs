@@ -42,3 +42,4 @@ pub mod sqlite;
 pub mod start;
 mod stored;
 pub mod transaction;
+mod write_plan;

@@ -14,7 +14,7 @@ use super::{
     array::{ColumnArray, Element},
     checkpoint::{CheckpointStatements, storable},
     fault::{During, ends_session, fault},
-    statement::{Plan, Statement, plan},
+    statement::{Statement, Statements, statements},
 };
 use crate::{
     checkpoint::CheckpointRow,
@@ -23,14 +23,15 @@ use crate::{
     model::{Operation, Partition, Shape, Target},
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     stored,
+    write_plan::RowsToWrite,
 };
 
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer than the server's own limit an answer is waited for: past that the way there is broken.
 const ANSWER_MARGIN: Duration = Duration::from_secs(15);
-/// Plans kept for reuse; beyond them the oldest go.
-const PLANS: usize = 64;
+/// Shapes whose statements are kept for reuse; beyond them the oldest go.
+const SHAPES: usize = 64;
 
 pub(super) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -40,7 +41,7 @@ pub(super) struct PostgresSession {
     pub options: Arc<PostgresOptions>,
     pub statements: Arc<CheckpointStatements>,
     begin: Arc<str>,
-    plans: Vec<KnownPlan>,
+    known: Vec<Known>,
     state: State,
 }
 
@@ -56,12 +57,13 @@ enum State {
     Broken,
 }
 
-struct KnownPlan {
+/// The statements of a shape.
+struct Known {
     target: Arc<Target>,
     operation: Operation,
     shape: Shape,
     guard: Option<usize>,
-    plan: Arc<Plan>,
+    statements: Arc<Statements>,
 }
 
 impl PostgresSession {
@@ -79,7 +81,7 @@ impl PostgresSession {
              SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, begin: begin.into(), plans: Vec::new(), state: State::Idle })
+        Ok(Self { connection, options, statements, begin: begin.into(), known: Vec::new(), state: State::Idle })
     }
 
     fn answer_limit(&self) -> Duration {
@@ -137,21 +139,27 @@ impl PostgresSession {
         }
     }
 
-    fn plan(&mut self, step: &Step<'_>) -> Arc<Plan> {
+    fn statements_of(&mut self, step: &Step<'_>) -> Arc<Statements> {
         let target = &step.rows.target;
         let known = self
-            .plans
+            .known
             .iter()
             .find(|known| Arc::ptr_eq(&known.target, target) && known.operation == step.operation && known.guard == step.guard && known.shape == *step.shape);
         if let Some(known) = known {
-            return known.plan.clone();
+            return known.statements.clone();
         }
-        let plan = Arc::new(plan(target, step.operation, step.shape, step.guard));
-        if self.plans.len() == PLANS {
-            self.plans.remove(0);
+        let statements = Arc::new(statements(RowsToWrite::of(step), step.operation));
+        if self.known.len() == SHAPES {
+            self.known.remove(0);
         }
-        self.plans.push(KnownPlan { target: target.clone(), operation: step.operation, shape: step.shape.clone(), guard: step.guard, plan: plan.clone() });
-        plan
+        self.known.push(Known {
+            target: target.clone(),
+            operation: step.operation,
+            shape: step.shape.clone(),
+            guard: step.guard,
+            statements: statements.clone(),
+        });
+        statements
     }
 
     async fn run_rows(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<u64, Fault> {
@@ -252,22 +260,22 @@ impl Session for PostgresSession {
         if sent == 0 {
             return Ok(Written::default());
         }
-        let plan = self.plan(step);
-        match &*plan {
-            Plan::Nothing => Ok(Written::default()),
-            Plan::Defaults(statement) => {
+        let statements = self.statements_of(step);
+        match &*statements {
+            Statements::Nothing => Ok(Written::default()),
+            Statements::EachRow(statement) => {
                 for row in step.selection {
                     self.run_rows(step, statement, std::slice::from_ref(row)).await?;
                 }
                 Ok(Written::default())
             }
-            Plan::Once(statement) => {
+            Statements::Once(statement) => self.run_rows(step, statement, step.selection).await.map(|_| Written::default()),
+            Statements::OnceGuarded(statement) => {
                 let affected = self.run_rows(step, statement, step.selection).await?;
-                let guarded = step.guard.is_some() && step.operation == Operation::Write && !statement.text.ends_with("DO NOTHING");
-                Ok(Written { stale: if guarded { sent.saturating_sub(affected) } else { 0 } })
+                Ok(Written { stale: sent.saturating_sub(affected) })
             }
-            Plan::Update { update, existing, insert, lacks } => {
-                let (_, others) = self.divide(step, update, step.selection).await?;
+            Statements::Divided { first, existing, insert, lacks } => {
+                let (_, others) = self.divide(step, first, step.selection).await?;
                 if others.is_empty() {
                     return Ok(Written::default());
                 }
@@ -328,8 +336,8 @@ impl Session for PostgresSession {
         let forget = self.state == State::Failed { forget_statements: true };
         let mut result = self.simple(&Arc::from("ROLLBACK")).await;
         if result.is_ok() && forget {
-            // A plan of a table that has changed would fail again.
-            self.plans.clear();
+            // A statement on a table that has changed would fail again.
+            self.known.clear();
             let limit = self.answer_limit();
             result = within(limit, self.connection.clear_cached_statements()).await;
         }

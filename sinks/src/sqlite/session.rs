@@ -17,7 +17,7 @@ use super::{
     SqliteOptions, checkpoint,
     fault::{During, ends_session, fault, is_busy, is_without_transaction},
     same_file::FileId,
-    statement::{Plan, Statements, chunks},
+    statement::{Statements, chunks},
     value::{SqliteQuery, bind},
 };
 use crate::{
@@ -27,6 +27,7 @@ use crate::{
     model::{Operation, Partition, Presence},
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     stored,
+    write_plan::{RowsToWrite, WritePlan},
 };
 
 /// How a transaction takes the file.
@@ -178,12 +179,12 @@ impl SqliteSession {
     async fn divide(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(Vec<u32>, Vec<u32>), Fault> {
         let mut found = vec![false; step.selection.len()];
         let mut number = 0_i64;
-        for chunk in chunks(step.selection, statements.target.key.len() + 1) {
+        for chunk in chunks(step.selection, statements.rows.target.key.len() + 1) {
             let mut query = sqlx::query(execute::once(statements.existing(chunk.len())));
             for row in chunk {
                 query = query.bind(number);
                 number += 1;
-                for position in &statements.target.key {
+                for position in &statements.rows.target.key {
                     query = self.bind_cell(query, step, *position, *row)?;
                 }
             }
@@ -216,7 +217,7 @@ impl SqliteSession {
     }
 
     async fn insert(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32]) -> Result<u64, Fault> {
-        self.run_rows(step, &statements.written(), selection, |rows| statements.insert(rows)).await
+        self.run_rows(step, &statements.rows.written(), selection, |rows| statements.insert(rows)).await
     }
 }
 
@@ -298,45 +299,43 @@ impl Session for SqliteSession {
 
     async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
         self.ensure_open()?;
-        let statements = Statements { target: &step.rows.target, shape: step.shape, guard: step.guard };
-        let sent = step.selection.len() as u64;
+        let statements = Statements { rows: RowsToWrite::of(step) };
         self.ensure_keys(step)?;
-        let under_guard = |affected: u64| if step.guard.is_some() { sent.saturating_sub(affected) } else { 0 };
-        match statements.plan(step.operation) {
-            Plan::Nothing => Ok(Written::default()),
-            Plan::Defaults => {
+        match statements.rows.plan(step.operation) {
+            WritePlan::Nothing => Ok(Written::default()),
+            WritePlan::Defaults => {
                 for _ in step.selection {
                     self.execute(sqlx::query(execute::once(statements.defaults())), During::Write).await?;
                 }
                 Ok(Written::default())
             }
-            Plan::Insert => {
+            WritePlan::Insert | WritePlan::InsertAbsent | WritePlan::Upsert => self.insert(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::UpsertGuarded => {
                 let affected = self.insert(step, &statements, step.selection).await?;
-                // DO NOTHING leaves out rows that are there: they are not older.
-                let nothing_to_set = step.shape.positions().all(|position| step.rows.target.key.contains(&position));
-                Ok(Written { stale: if nothing_to_set { 0 } else { under_guard(affected) } })
+                Ok(Written { stale: (step.selection.len() as u64).saturating_sub(affected) })
             }
-            Plan::Update if step.guard.is_some() => {
-                let (existing, _) = self.divide(step, &statements).await?;
-                let affected = self.update(step, &statements, &existing).await?;
-                Ok(Written { stale: (existing.len() as u64).saturating_sub(affected) })
-            }
-            Plan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
-            Plan::UpdateElseInsert => {
+            WritePlan::UpdateElseInsert => {
                 let (existing, absent) = self.divide(step, &statements).await?;
                 let affected = self.update(step, &statements, &existing).await?;
                 self.insert(step, &statements, &absent).await.map_err(|fault| required(fault, step))?;
                 Ok(Written { stale: if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 } })
             }
-            Plan::Delete => {
-                let key = &statements.target.key;
+            WritePlan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::UpdateGuarded => {
+                let (existing, _) = self.divide(step, &statements).await?;
+                let affected = self.update(step, &statements, &existing).await?;
+                Ok(Written { stale: (existing.len() as u64).saturating_sub(affected) })
+            }
+            WritePlan::Delete => {
+                let key = &step.rows.target.key;
                 self.run_rows(step, key, step.selection, |rows| statements.delete(rows)).await.map(|_| Written::default())
             }
-            Plan::DeleteGuarded => {
+            WritePlan::DeleteGuarded => {
                 let (existing, _) = self.divide(step, &statements).await?;
+                let sent = statements.rows.sent_for_delete();
                 let mut deleted = 0;
                 for row in &existing {
-                    deleted += self.run_rows(step, &statements.sent_for_delete(), std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
+                    deleted += self.run_rows(step, &sent, std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
                 }
                 Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted) })
             }
