@@ -36,6 +36,7 @@ pub mod plain_sql;
 pub mod planted;
 pub mod postgres;
 pub mod session;
+mod session_state;
 pub mod sink;
 mod skip;
 pub mod sqlite;

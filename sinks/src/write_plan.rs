@@ -1,6 +1,7 @@
 //! How the rows of one operation and one shape are written, decided once for every database, which only turns it into text. Pure.
 
 use crate::{
+    fault::{Fault, FaultClass, reason},
     model::{Generated, Identifier, Kind, Operation, Shape, Target, WriteMode},
     session::Step,
 };
@@ -101,6 +102,19 @@ impl<'a> RowsToWrite<'a> {
             .filter(|(index, column)| !column.nullable && !column.has_default && column.generated == Generated::No && !carried.contains(index))
             .map(|(_, column)| column.name.clone())
             .collect()
+    }
+
+    /// The insert of a row that is not there failed. If it lacked a column that it needs, that is the record's fault, and its name is known.
+    pub fn required(&self, fault: Fault, code: &str) -> Fault {
+        match &fault.column {
+            Some(column) if fault.reason == reason::NOT_NULL && self.lacking().iter().any(|lacking| lacking.as_str() == column) => Fault::new(
+                FaultClass::Poison,
+                "required-column-absent",
+                format!("a new row of {} needs column {column}, which the record lacks; {code}", self.target.table.name),
+            )
+            .with_column(column),
+            _ => fault,
+        }
     }
 
     /// None without a guard.

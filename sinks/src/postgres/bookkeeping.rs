@@ -3,11 +3,11 @@
 use oncesink_migrations::POSTGRES;
 use sqlx::Row;
 
-use super::{PostgresOptions, fault::During, session::PostgresSession};
+use super::{PostgresOptions, session::PostgresSession};
 use crate::{
     bookkeeping::{BookkeepingTables, History},
     execute::{self, quoted_text},
-    fault::{Fault, FaultClass},
+    fault::{During, Fault, FaultClass},
     model::TableName,
     session::Bookkeeping,
 };

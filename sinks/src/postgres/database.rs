@@ -8,13 +8,12 @@ use sqlx::Row;
 use super::{
     PostgresOptions, bookkeeping, catalogue,
     checkpoint::{CheckpointStatements, storable},
-    fault::During,
     session::PostgresSession,
 };
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
-    fault::Fault,
+    fault::{During, Fault},
     model::{Coordinate, Partition, Table, TableName},
     session::{Bookkeeping, Database, DatabaseFacts, Session, Skip, SkipMode, finish},
     skip::skip,

@@ -7,21 +7,11 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::array::ArrayError;
 use crate::{
     execute::{qualified, quoted_text},
-    fault::{Fault, FaultClass, reason},
-    model::TableName,
+    fault::{During, Fault, FaultClass, reason},
 };
 
-/// What was being done when an error came: a missing table means something else each time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum During<'a> {
-    Connect,
-    Bookkeeping,
-    Catalogue,
-    Write { table: &'a TableName },
-}
-
 /// Class and reason of a SQLSTATE.
-pub(super) fn classify(code: &str) -> (FaultClass, &'static str) {
+fn classify(code: &str) -> (FaultClass, &'static str) {
     use FaultClass::{Changed, Halt, Pause, Poison, Retry};
     match code {
         "40P01" => (Retry, "deadlock"),
@@ -128,18 +118,7 @@ fn of_server(error: &PgDatabaseError, during: During<'_>, role: &str) -> Fault {
     let mut fault = Fault::new(class, reason, detail);
     fault.column = error.column().map(str::to_owned);
     fault.mend = mend(reason, during, role);
-    match during {
-        During::Write { .. } => {}
-        During::Bookkeeping if class == FaultClass::Changed => {
-            fault.class = FaultClass::Halt;
-            fault.reason = reason::MISSING_BOOKKEEPING.into();
-        }
-        During::Bookkeeping | During::Connect | During::Catalogue if matches!(class, FaultClass::Changed | FaultClass::Poison) => {
-            fault.class = FaultClass::Halt;
-        }
-        During::Bookkeeping | During::Connect | During::Catalogue => {}
-    }
-    fault
+    fault.met(during)
 }
 
 /// Errors whose text names tables, columns, roles and settings, never a value. With a context it may be a user's own text.

@@ -13,15 +13,16 @@ use super::{
     PostgresOptions,
     array::{ColumnArray, Element},
     checkpoint::{CheckpointStatements, storable},
-    fault::{During, ends_session, fault},
+    fault::{ends_session, fault},
     statement::{Statement, Statements, statements},
 };
 use crate::{
     checkpoint::CheckpointRow,
     execute,
-    fault::{Fault, FaultClass, reason},
+    fault::{During, Fault, FaultClass},
     model::{Operation, Partition, Shape, Target},
     session::{Audit, CommitError, LockWait, Session, Step, Written},
+    session_state::SessionState,
     stored,
     write_plan::RowsToWrite,
 };
@@ -42,19 +43,7 @@ pub(super) struct PostgresSession {
     pub statements: Arc<CheckpointStatements>,
     begin: Arc<str>,
     known: Vec<Known>,
-    state: State,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Open,
-    /// A statement failed: only a rollback helps.
-    Failed {
-        forget_statements: bool,
-    },
-    /// The connection is not at a known point any more.
-    Broken,
+    state: SessionState,
 }
 
 /// The statements of a shape.
@@ -81,7 +70,7 @@ impl PostgresSession {
              SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, begin: begin.into(), known: Vec::new(), state: State::Idle })
+        Ok(Self { connection, options, statements, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
     }
 
     fn answer_limit(&self) -> Duration {
@@ -91,13 +80,8 @@ impl PostgresSession {
     /// Judges an error and remembers what it does to the session.
     fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
         let fault = fault(error, during, self.options.connect.get_username());
-        self.state = if ends_session(error) { State::Broken } else { State::Failed { forget_statements: fault.class == FaultClass::Changed } };
+        self.state = if ends_session(error) { SessionState::Broken } else { SessionState::Failed(fault.class) };
         fault
-    }
-
-    /// Only an open transaction takes statements: the ones after a failure would run outside of it or be ignored.
-    fn ensure_open(&self) -> Result<(), Fault> {
-        if self.state == State::Open { Ok(()) } else { Err(Fault::new(FaultClass::Retry, "connection", "there is no open transaction on this connection")) }
     }
 
     async fn simple(&mut self, sql: &Arc<str>) -> Result<(), sqlx::Error> {
@@ -106,7 +90,7 @@ impl PostgresSession {
 
     /// Runs a statement for the number of rows it affected.
     pub async fn execute(&mut self, query: PgQuery<'_>, during: During<'_>) -> Result<u64, Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         match within(self.answer_limit(), self.connection.execute(query)).await {
             Ok(done) => Ok(done.rows_affected()),
@@ -121,7 +105,7 @@ impl PostgresSession {
         during: During<'_>,
         read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
         match rows.and_then(|rows| rows.iter().map(read).collect()) {
@@ -132,7 +116,7 @@ impl PostgresSession {
 
     /// Runs a text without parameters and without an answer.
     pub async fn run(&mut self, sql: String, during: During<'_>) -> Result<(), Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         match self.simple(&sql.into()).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(&error, during)),
@@ -211,13 +195,11 @@ fn bind<'q>(statement: &Statement, step: &Step<'q>, selection: &'q [u32]) -> Res
 #[async_trait]
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), Fault> {
-        if self.state != State::Idle {
-            return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
-        }
+        self.state.ensure_idle()?;
         let begin = self.begin.clone();
         match self.simple(&begin).await {
             Ok(()) => {
-                self.state = State::Open;
+                self.state = SessionState::Open;
                 Ok(())
             }
             Err(error) => Err(self.failed(&error, During::Connect)),
@@ -251,7 +233,7 @@ impl Session for PostgresSession {
             return Ok(());
         }
         // They are locked, so none can be gone: going on would apply rows without moving their checkpoint.
-        self.state = State::Failed { forget_statements: false };
+        self.state = SessionState::Failed(FaultClass::Halt);
         Err(Fault::new(FaultClass::Halt, "checkpoint-not-saved", format!("{saved} of {} checkpoint rows were saved", rows.len())))
     }
 
@@ -274,7 +256,7 @@ impl Session for PostgresSession {
                 let affected = self.run_rows(step, statement, step.selection).await?;
                 Ok(Written { stale: sent.saturating_sub(affected) })
             }
-            Statements::Divided { first, existing, insert, lacks } => {
+            Statements::Divided { first, existing, insert } => {
                 let (_, others) = self.divide(step, first, step.selection).await?;
                 if others.is_empty() {
                     return Ok(Written::default());
@@ -283,7 +265,7 @@ impl Session for PostgresSession {
                 if let Some(insert) = insert
                     && !absent.is_empty()
                 {
-                    self.run_rows(step, insert, &absent).await.map_err(|fault| required(fault, lacks, step))?;
+                    self.run_rows(step, insert, &absent).await.map_err(|fault| RowsToWrite::of(step).required(fault, "PostgreSQL 23502"))?;
                 }
                 Ok(Written { stale })
             }
@@ -305,35 +287,32 @@ impl Session for PostgresSession {
 
     async fn commit(&mut self) -> Result<(), CommitError> {
         // COMMIT after a failure is answered by a rollback that looks like success.
-        self.ensure_open().map_err(CommitError::Refused)?;
+        self.state.ensure_open().map_err(CommitError::Refused)?;
         let result = self.simple(&Arc::from("COMMIT")).await;
         match result {
             Ok(()) => {
-                self.state = State::Idle;
+                self.state = SessionState::Idle;
                 Ok(())
             }
             Err(error) => {
                 let broken = ends_session(&error);
-                let fault = self.failed(&error, During::Connect);
+                let fault = self.failed(&error, During::Commit);
                 // A session that ends at COMMIT may have ended after it took effect.
                 if broken {
                     return Err(CommitError::Unknown(fault));
                 }
-                // A refused COMMIT has rolled back; a deferred constraint is the data's fault as any other.
-                self.state = State::Idle;
-                let class = error.as_database_error().and_then(|error| error.code()).map_or(fault.class, |code| super::fault::classify(&code).0);
-                Err(CommitError::Refused(Fault { class, ..fault }))
+                // A refused COMMIT has rolled back.
+                self.state = SessionState::Idle;
+                Err(CommitError::Refused(fault))
             }
         }
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
-        match self.state {
-            State::Idle => return Ok(()),
-            State::Broken => return Err(Fault::new(FaultClass::Retry, "connection", "the connection is closed")),
-            State::Open | State::Failed { .. } => {}
+        if !self.state.needs_rollback()? {
+            return Ok(());
         }
-        let forget = self.state == State::Failed { forget_statements: true };
+        let forget = self.state == SessionState::Failed(FaultClass::Changed);
         let mut result = self.simple(&Arc::from("ROLLBACK")).await;
         if result.is_ok() && forget {
             // A statement on a table that has changed would fail again.
@@ -343,32 +322,15 @@ impl Session for PostgresSession {
         }
         match result {
             Ok(()) => {
-                self.state = State::Idle;
+                self.state = SessionState::Idle;
                 Ok(())
             }
             Err(error) => {
                 let fault = self.failed(&error, During::Connect);
-                self.state = State::Broken;
+                self.state = SessionState::Broken;
                 Err(fault)
             }
         }
-    }
-}
-
-/// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
-fn required(fault: Fault, lacks: &[crate::model::Identifier], step: &Step<'_>) -> Fault {
-    if fault.reason != reason::NOT_NULL {
-        return fault;
-    }
-    let column = fault.column.clone().filter(|column| lacks.iter().any(|lacking| lacking.as_str() == column));
-    match column {
-        Some(column) => Fault::new(
-            FaultClass::Poison,
-            "required-column-absent",
-            format!("a new row of {} needs column {column}, which the record lacks; PostgreSQL 23502", step.rows.target.table.name),
-        )
-        .with_column(column),
-        None => fault,
     }
 }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{array::Element, kind::cast};
 use crate::{
     execute::{qualified, quoted},
-    model::{Generated, Identifier, Operation},
+    model::{Generated, Operation},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder, WritePlan},
 };
 
@@ -32,25 +32,21 @@ pub(super) enum Statements {
         first: Statement,
         existing: Statement,
         insert: Option<Statement>,
-        lacks: Vec<Identifier>,
     },
 }
 
 pub(super) fn statements(rows: RowsToWrite<'_>, operation: Operation) -> Statements {
     let builder = Builder { rows, table: qualified(&rows.target.table.name) };
-    let divided = |first| Statements::Divided { first, existing: builder.existing(), insert: None, lacks: Vec::new() };
+    let divided = |first| Statements::Divided { first, existing: builder.existing(), insert: None };
     match rows.plan(operation) {
         WritePlan::Nothing => Statements::Nothing,
         WritePlan::Defaults => Statements::EachRow(Statement { text: format!("INSERT INTO {} DEFAULT VALUES", builder.table).into(), parameters: Vec::new() }),
         WritePlan::Insert => Statements::Once(builder.insert("")),
         WritePlan::InsertAbsent | WritePlan::Upsert => Statements::Once(builder.insert(&builder.on_conflict())),
         WritePlan::UpsertGuarded => Statements::OnceGuarded(builder.insert(&builder.on_conflict())),
-        WritePlan::UpdateElseInsert => Statements::Divided {
-            first: builder.update(RETURNING),
-            existing: builder.existing(),
-            insert: Some(builder.insert(&builder.on_conflict())),
-            lacks: rows.lacking(),
-        },
+        WritePlan::UpdateElseInsert => {
+            Statements::Divided { first: builder.update(RETURNING), existing: builder.existing(), insert: Some(builder.insert(&builder.on_conflict())) }
+        }
         WritePlan::Update => Statements::Once(builder.update("")),
         WritePlan::UpdateGuarded => divided(builder.update(RETURNING)),
         WritePlan::Delete => Statements::Once(builder.delete("")),
@@ -176,7 +172,7 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{KeyEquality, Kind, Shape, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};
+    use crate::model::{Identifier, KeyEquality, Kind, Shape, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};
 
     fn target(write: WriteMode) -> Target {
         let column = |name: &str, kind: Kind, declared: &str, nullable: bool| TableColumn {
@@ -218,14 +214,13 @@ mod tests {
 
     #[test]
     fn a_shape_without_a_required_column_updates_first() {
-        let Statements::Divided { first, insert, lacks, .. } = of(WriteMode::Upsert, Operation::Write, [true, true, false], None) else { panic!() };
+        let Statements::Divided { first, insert, .. } = of(WriteMode::Upsert, Operation::Write, [true, true, false], None) else { panic!() };
         assert_eq!(
             &*first.text,
             "UPDATE \"s\".\"orders\" AS t SET \"note\" = u.c1::character varying FROM UNNEST($1::int8[], $2::text[]) WITH ORDINALITY \
              AS u(c0, c1, number) WHERE t.\"id\" = u.c0::integer RETURNING u.number"
         );
         assert!(insert.is_some());
-        assert_eq!(lacks, vec![Identifier::new("total")]);
     }
 
     #[test]

@@ -2,11 +2,11 @@
 
 use oncesink_migrations::SQLITE;
 
-use super::{fault::During, session::SqliteSession};
+use super::session::SqliteSession;
 use crate::{
     bookkeeping::{BookkeepingTables, History},
     execute,
-    fault::Fault,
+    fault::{During, Fault},
     session::Bookkeeping,
 };
 

@@ -7,13 +7,12 @@ use sqlx::Row;
 
 use super::{
     SqliteOptions, bookkeeping, catalogue, checkpoint,
-    fault::During,
     session::{Hold, SqliteSession},
 };
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
-    fault::Fault,
+    fault::{During, Fault},
     model::{Coordinate, Partition, Table, TableName},
     session::{Bookkeeping, Database, DatabaseFacts, Session, Skip, SkipMode, finish},
     skip::skip,

@@ -1,15 +1,6 @@
 //! What SQLite's errors mean. No text of an error is repeated that could hold a value of a record.
 
-use crate::fault::{Fault, FaultClass, reason};
-
-/// What was being done when an error came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum During {
-    Connect,
-    Bookkeeping,
-    Catalogue,
-    Write,
-}
+use crate::fault::{During, Fault, FaultClass, reason};
 
 /// The extended result code and the text, which is never shown unless it holds names only.
 fn of_error(error: &sqlx::Error) -> Option<(i32, String)> {
@@ -69,7 +60,7 @@ fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
     }
 }
 
-pub(super) fn fault(error: &sqlx::Error, during: During) -> Fault {
+pub(super) fn fault(error: &sqlx::Error, during: During<'_>) -> Fault {
     let Some((code, text)) = of_error(error) else {
         return match error {
             sqlx::Error::Io(error) => Fault::new(FaultClass::Pause, "io-error", format!("SQLite: {error}")),
@@ -89,13 +80,7 @@ pub(super) fn fault(error: &sqlx::Error, during: During) -> Fault {
         fault.column = text.rsplit_once('.').map(|(_, column)| column.to_owned());
     }
     fault.mend = mend(reason, during).map(str::to_owned);
-    if during != During::Write && matches!(class, FaultClass::Changed | FaultClass::Poison) {
-        fault.class = FaultClass::Halt;
-        if during == During::Bookkeeping && class == FaultClass::Changed {
-            fault.reason = reason::MISSING_BOOKKEEPING.into();
-        }
-    }
-    fault
+    fault.met(during)
 }
 
 /// Texts that SQLite makes of names alone.
@@ -103,7 +88,7 @@ fn names_only(code: i32, reason: &str) -> bool {
     matches!(code, 1299 | 2067 | 1555 | 275) || matches!(reason, "missing-table" | "missing-column" | "missing-key")
 }
 
-fn mend(reason: &str, during: During) -> Option<&'static str> {
+fn mend(reason: &str, during: During<'_>) -> Option<&'static str> {
     Some(match (reason, during) {
         ("missing-table" | "missing-column", During::Bookkeeping) => "oncesink migrate makes the bookkeeping tables",
         ("missing-table", _) => "create the table, or correct `table` in the route",
