@@ -2,6 +2,8 @@
 
 use std::{borrow::Cow, fmt};
 
+use crate::model::TableName;
+
 /// What the engine does about a failure. No class moves an offset.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum FaultClass {
@@ -28,6 +30,28 @@ impl FaultClass {
             Self::Halt => "halt",
         }
     }
+}
+
+/// The reasons by which something is decided, so that whoever gives one and whoever asks for it cannot drift apart. All others are only told.
+pub mod reason {
+    /// The bookkeeping tables are not there, or not as they were made.
+    pub const MISSING_BOOKKEEPING: &str = "missing-bookkeeping";
+    pub const NOT_NULL: &str = "not-null";
+    pub const READ_ONLY: &str = "read-only";
+    pub const STATEMENT_TIMEOUT: &str = "statement-timeout";
+}
+
+/// What was being done when an error came: a missing table means something else each time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum During<'a> {
+    Connect,
+    Bookkeeping,
+    Catalogue,
+    Write {
+        table: &'a TableName,
+    },
+    /// A deferred constraint is the data's fault as any other.
+    Commit,
 }
 
 /// A failure as a person may read it: never a value of a record, never a secret.
@@ -59,6 +83,21 @@ impl Fault {
     #[must_use]
     pub fn with_mend(mut self, mend: impl Into<String>) -> Self {
         self.mend = Some(mend.into());
+        self
+    }
+
+    /// Only what is written can be at fault for its data, or meet a table of the user that has changed.
+    #[must_use]
+    pub(crate) fn met(mut self, during: During<'_>) -> Self {
+        match (during, self.class) {
+            (During::Write { .. } | During::Commit, _) => {}
+            (During::Bookkeeping, FaultClass::Changed) => {
+                self.class = FaultClass::Halt;
+                self.reason = Cow::Borrowed(reason::MISSING_BOOKKEEPING);
+            }
+            (_, FaultClass::Changed | FaultClass::Poison) => self.class = FaultClass::Halt,
+            (_, FaultClass::Retry | FaultClass::Pause | FaultClass::Halt) => {}
+        }
         self
     }
 }

@@ -13,7 +13,7 @@
 //! | [`options`], [`open`](mod@open) | from settings to a database |
 //! | [`postgres`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
-//! | [`plain_sql`] | statements for people, as one may paste them |
+//! | [`plain_sql`] | plain SQL on a SQLite file, for the demo that judges the sink |
 //! | [`planted`] | the simulation's planted bugs, in the product's own code |
 
 #![cfg_attr(
@@ -27,6 +27,7 @@
     )
 )]
 
+mod bookkeeping;
 pub mod checkpoint;
 pub mod claim;
 pub mod compact;
@@ -42,9 +43,11 @@ pub mod planted;
 pub mod postgres;
 pub mod refusal;
 pub mod session;
+mod session_state;
 pub mod sink;
 mod skip;
 pub mod sqlite;
 pub mod start;
 mod stored;
 pub mod transaction;
+mod write_plan;

@@ -47,7 +47,7 @@ pub trait Database: fmt::Debug + Send + Sync + 'static {
     async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault>;
 
     /// Leaves out the record at which a partition is halted: moves its checkpoint over it and writes an audit row, in one transaction.
-    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault>;
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, mode: SkipMode) -> Result<Skip, Fault>;
 }
 
 /// A database for people.
@@ -77,11 +77,19 @@ pub enum Bookkeeping {
     },
 }
 
+/// How far `skip` goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SkipMode {
+    /// Nothing is changed.
+    Look,
+    LeaveOut,
+}
+
 /// What `skip` found, or did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Skip {
     Done,
-    /// It would be done: nothing was changed, because `execute` was not given.
+    /// It would be done under [`SkipMode::LeaveOut`].
     Possible {
         halt: StoredHalt,
     },
@@ -120,6 +128,9 @@ pub trait Session: fmt::Debug + Send {
     /// Applies rows of one target, one operation and one shape by one statement (or a few, where the database must).
     async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault>;
 
+    /// Adds a row to what people had done to checkpoints.
+    async fn audit(&mut self, audit: &Audit<'_>) -> Result<(), Fault>;
+
     async fn commit(&mut self) -> Result<(), CommitError>;
 
     /// Best effort; the session is fit for the next `begin` if it returns `Ok`.
@@ -133,6 +144,22 @@ pub enum CommitError {
     Refused(Fault),
     /// No answer: only the database knows.
     Unknown(Fault),
+}
+
+/// Ends a transaction whose effect may be looked up by whoever asks again.
+pub(crate) async fn finish(session: &mut dyn Session) -> Result<(), Fault> {
+    session.commit().await.map_err(|(CommitError::Refused(fault) | CommitError::Unknown(fault))| fault)
+}
+
+/// What a person had done to the checkpoint of one record.
+#[derive(Clone, Copy, Debug)]
+pub struct Audit<'a> {
+    pub pipeline: &'a str,
+    pub coordinate: &'a Coordinate,
+    pub action: &'static str,
+    /// Who had it done: person and host.
+    pub who: &'a str,
+    pub detail: &'a str,
 }
 
 /// Rows that one statement applies. Each key occurs once; the rows are sorted by key, so that two batches never wait for each other in a circle.

@@ -1,21 +1,38 @@
-//! Whether a record may be left out. Pure: the row is locked, and this decides.
+//! Leaving out the record at which a partition is halted, once for every database.
 
 use crate::{
     checkpoint::{CheckpointRow, StoredHalt},
+    fault::Fault,
     model::{Coordinate, NextOffset},
+    session::{Audit, LockWait, Session, Skip, SkipMode, finish},
 };
+
+/// Moves the checkpoint over the record and writes an audit row, in the transaction that is open in `session`; ends it where something was changed.
+pub(crate) async fn skip(session: &mut dyn Session, pipeline: &str, coordinate: &Coordinate, who: &str, mode: SkipMode) -> Result<Skip, Fault> {
+    let row = session.lock(pipeline, std::slice::from_ref(&coordinate.partition), LockWait::Wait).await?.into_iter().next();
+    let Some(skipped) = skipped(row.as_ref(), coordinate) else { return Ok(Skip::NotHaltedThere { row }) };
+    match mode {
+        SkipMode::Look => Ok(Skip::Possible { halt: skipped.halt }),
+        SkipMode::LeaveOut => {
+            session.save(pipeline, &[skipped.row]).await?;
+            session.audit(&Audit { pipeline, coordinate, action: "skip", who, detail: &skipped.detail }).await?;
+            finish(session).await?;
+            Ok(Skip::Done)
+        }
+    }
+}
 
 /// A checkpoint row once the record is left out.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Skipped {
-    pub row: CheckpointRow,
-    pub halt: StoredHalt,
+struct Skipped {
+    row: CheckpointRow,
+    halt: StoredHalt,
     /// For the audit.
-    pub detail: String,
+    detail: String,
 }
 
 /// Only the record at which the partition is halted, and only while nothing past it is done.
-pub(crate) fn skipped(row: Option<&CheckpointRow>, coordinate: &Coordinate) -> Option<Skipped> {
+fn skipped(row: Option<&CheckpointRow>, coordinate: &Coordinate) -> Option<Skipped> {
     let row = row.filter(|row| row.next_offset.get() <= coordinate.offset)?;
     let halt = row.halt.clone().filter(|halt| halt.offset == coordinate.offset)?;
     let next = NextOffset::after(coordinate.offset);

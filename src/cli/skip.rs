@@ -3,7 +3,10 @@
 use std::path::PathBuf;
 
 use clap::Args;
-use oncesink_sinks::{model::Coordinate, session::Skip as Skipped};
+use oncesink_sinks::{
+    model::Coordinate,
+    session::{Skip as Skipped, SkipMode},
+};
 
 use super::{
     connect::{Obstacle, person},
@@ -30,7 +33,8 @@ pub async fn skip(arguments: &Skip) -> Result<Exit, Exit> {
     let pipeline = arguments.overrides.load_one(&arguments.file)?;
     let database = files::database(&pipeline.database)?;
     let coordinate = &arguments.coordinate;
-    let answer = database.skip(&pipeline.name, coordinate, &person(), arguments.execute).await.map_err(|fault| output::obstacle(&Obstacle::from(fault)))?;
+    let mode = if arguments.execute { SkipMode::LeaveOut } else { SkipMode::Look };
+    let answer = database.skip(&pipeline.name, coordinate, &person(), mode).await.map_err(|fault| output::obstacle(&Obstacle::from(fault)))?;
     match answer {
         Skipped::Done => {
             eprintln!("{coordinate} is left out; an audit row says by whom. A running worker goes on within half a minute.");

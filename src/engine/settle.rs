@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use oncesink_sinks::{
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     model::{Batch, Delivery, NextOffset, Partition, Span},
-    outcome::SpanOutcome,
-    outcome::Standing,
+    outcome::{SpanOutcome, Standing},
     planted,
     refusal::Refusal,
     sink::{Applied, ApplyError, Writer},
@@ -40,7 +39,7 @@ impl Engine {
         let outcome = match &result {
             Ok(_) => BatchResult::Committed,
             Err(ApplyError::Unknown(_)) => BatchResult::Unknown,
-            Err(ApplyError::Failed(fault)) if fault.reason == "statement-timeout" => BatchResult::Timeout,
+            Err(ApplyError::Failed(fault)) if fault.reason == reason::STATEMENT_TIMEOUT => BatchResult::Timeout,
             Err(ApplyError::Fenced(_) | ApplyError::Failed(_)) => BatchResult::Aborted,
         };
         metrics::batch(&self.settings.pipeline, outcome, took);
@@ -205,7 +204,7 @@ impl Engine {
             FaultClass::Retry | FaultClass::Pause => {
                 self.note_failure(slot, &fault);
                 // A batch that never fits into the server's time would hold up everything behind it: smaller ones may fit.
-                let too_large = fault.reason == "statement-timeout" && self.writers[slot].backoff.attempts() >= 2;
+                let too_large = fault.reason == reason::STATEMENT_TIMEOUT && self.writers[slot].backoff.attempts() >= 2;
                 let whole = if too_large { self.halve(slot, pending) } else { Some(pending) };
                 if let Some(whole) = whole {
                     self.put_back(slot, whole);

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use oncesink_sinks::{
     checkpoint::{CheckpointRow, StoredHalt},
-    fault::Fault,
+    fault::{Fault, reason},
     fence,
     model::{Claim, NextOffset, Partition},
     outcome::Standing,
@@ -90,7 +90,7 @@ impl Engine {
         let rows = match read.rows {
             Ok(rows) => rows,
             // The rows are gone together with their table: another database is in the place of this one.
-            Err(fault) if fault.reason == "missing-bookkeeping" => {
+            Err(fault) if fault.reason == reason::MISSING_BOOKKEEPING => {
                 for partition in idle {
                     let Some(next) = self.lanes.get(&partition).map(|lane| lane.ledger.applied()) else { continue };
                     self.stop_at_write(&partition, Halt::fault(&fault, next, Met::AtClaim));

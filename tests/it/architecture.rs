@@ -170,7 +170,7 @@ fn text_becomes_a_statement_in_one_place() {
 #[test]
 fn every_database_has_the_same_rooms() {
     for database in ["postgres", "sqlite"] {
-        for room in ["mod", "bookkeeping", "catalogue", "checkpoint", "fault", "kind", "options", "session", "statement"] {
+        for room in ["mod", "bookkeeping", "catalogue", "checkpoint", "database", "fault", "kind", "options", "session", "statement"] {
             let path = format!("sinks/src/{database}/{room}.rs");
             assert!(root().join(&path).exists(), "{path} is missing");
         }

@@ -3,12 +3,11 @@
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    fault::During,
     kind::{is_equal_by_bytes, kind},
     session::PostgresSession,
 };
 use crate::{
-    fault::{Fault, FaultClass},
+    fault::{During, Fault, FaultClass},
     model::{Generated, Identifier, KeyEquality, Table, TableColumn, TableName, UniqueKey},
 };
 

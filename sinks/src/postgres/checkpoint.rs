@@ -65,3 +65,8 @@ impl CheckpointStatements {
         }
     }
 }
+
+/// PostgreSQL's texts hold no NUL; a note without it is better than none.
+pub(super) fn storable(text: &str) -> String {
+    text.replace('\0', "")
+}

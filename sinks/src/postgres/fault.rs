@@ -7,37 +7,27 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::array::ArrayError;
 use crate::{
     execute::{qualified, quoted_text},
-    fault::{Fault, FaultClass},
-    model::TableName,
+    fault::{During, Fault, FaultClass, reason},
 };
 
-/// What was being done when an error came: a missing table means something else each time.
-#[derive(Clone, Copy, Debug)]
-pub(super) enum During<'a> {
-    Connect,
-    Bookkeeping,
-    Catalogue,
-    Write { table: &'a TableName },
-}
-
 /// Class and reason of a SQLSTATE.
-pub(super) fn classify(code: &str) -> (FaultClass, &'static str) {
+fn classify(code: &str) -> (FaultClass, &'static str) {
     use FaultClass::{Changed, Halt, Pause, Poison, Retry};
     match code {
         "40P01" => (Retry, "deadlock"),
         "55P03" => (Retry, "lock-timeout"),
-        "25006" => (Retry, "read-only"),
+        "25006" => (Retry, reason::READ_ONLY),
         "25P04" => (Retry, "transaction-timeout"),
         "25P03" | "57P01" | "57P02" | "57P03" | "57P04" | "57P05" => (Retry, "connection"),
         "53100" => (Pause, "disk-full"),
         "53300" => (Pause, "too-many-connections"),
-        "57014" => (Pause, "statement-timeout"),
+        "57014" => (Pause, reason::STATEMENT_TIMEOUT),
         // A key that PostgreSQL holds equal where its bytes are not (citext, numeric): alone each row passes.
         "21000" => (Poison, "same-key-twice"),
         "22003" | "22008" | "22015" => (Poison, "out-of-range"),
         "22001" | "22026" => (Poison, "too-long"),
         "22P02" | "22P03" | "22P05" | "22007" | "22021" => (Poison, "invalid-text"),
-        "23502" => (Poison, "not-null"),
+        "23502" => (Poison, reason::NOT_NULL),
         "23503" => (Poison, "foreign-key"),
         "23514" | "44000" => (Poison, "check"),
         "23505" => (Poison, "unique"),
@@ -128,18 +118,7 @@ fn of_server(error: &PgDatabaseError, during: During<'_>, role: &str) -> Fault {
     let mut fault = Fault::new(class, reason, detail);
     fault.column = error.column().map(str::to_owned);
     fault.mend = mend(reason, during, role);
-    match during {
-        During::Write { .. } => {}
-        During::Bookkeeping if class == FaultClass::Changed => {
-            fault.class = FaultClass::Halt;
-            fault.reason = "missing-bookkeeping".into();
-        }
-        During::Bookkeeping | During::Connect | During::Catalogue if matches!(class, FaultClass::Changed | FaultClass::Poison) => {
-            fault.class = FaultClass::Halt;
-        }
-        During::Bookkeeping | During::Connect | During::Catalogue => {}
-    }
-    fault
+    fault.met(during)
 }
 
 /// Errors whose text names tables, columns, roles and settings, never a value. With a context it may be a user's own text.

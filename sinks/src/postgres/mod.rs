@@ -4,12 +4,12 @@ mod array;
 mod bookkeeping;
 mod catalogue;
 mod checkpoint;
+mod database;
 mod fault;
 mod kind;
 mod options;
-mod server;
 mod session;
 mod statement;
 
+pub use database::Postgres;
 pub use options::PostgresOptions;
-pub use server::Postgres;

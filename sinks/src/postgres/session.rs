@@ -12,25 +12,27 @@ use sqlx::{
 use super::{
     PostgresOptions,
     array::{ColumnArray, Element},
-    checkpoint::CheckpointStatements,
-    fault::{During, ends_session, fault},
-    statement::{Plan, Statement, plan},
+    checkpoint::{CheckpointStatements, storable},
+    fault::{ends_session, fault},
+    statement::{Statement, Statements, statements},
 };
 use crate::{
     checkpoint::CheckpointRow,
     execute,
-    fault::{Fault, FaultClass},
+    fault::{During, Fault, FaultClass},
     model::{Operation, Partition, Shape, Target},
-    session::{CommitError, LockWait, Session, Step, Written},
+    session::{Audit, CommitError, LockWait, Session, Step, Written},
+    session_state::SessionState,
     stored,
+    write_plan::RowsToWrite,
 };
 
 /// How long a connection may take to be made.
 const CONNECT_LIMIT: Duration = Duration::from_secs(10);
 /// How much longer than the server's own limit an answer is waited for: past that the way there is broken.
 const ANSWER_MARGIN: Duration = Duration::from_secs(15);
-/// Plans kept for reuse; beyond them the oldest go.
-const PLANS: usize = 64;
+/// Shapes whose statements are kept for reuse; beyond them the oldest go.
+const SHAPES: usize = 64;
 
 pub(super) type PgQuery<'q> = Query<'q, Postgres, PgArguments>;
 
@@ -40,28 +42,17 @@ pub(super) struct PostgresSession {
     pub options: Arc<PostgresOptions>,
     pub statements: Arc<CheckpointStatements>,
     begin: Arc<str>,
-    plans: Vec<KnownPlan>,
-    state: State,
+    known: Vec<Known>,
+    state: SessionState,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Open,
-    /// A statement failed: only a rollback helps.
-    Failed {
-        forget_statements: bool,
-    },
-    /// The connection is not at a known point any more.
-    Broken,
-}
-
-struct KnownPlan {
+/// The statements of a shape.
+struct Known {
     target: Arc<Target>,
     operation: Operation,
     shape: Shape,
     guard: Option<usize>,
-    plan: Arc<Plan>,
+    statements: Arc<Statements>,
 }
 
 impl PostgresSession {
@@ -79,7 +70,7 @@ impl PostgresSession {
              SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, begin: begin.into(), plans: Vec::new(), state: State::Idle })
+        Ok(Self { connection, options, statements, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
     }
 
     fn answer_limit(&self) -> Duration {
@@ -89,13 +80,8 @@ impl PostgresSession {
     /// Judges an error and remembers what it does to the session.
     fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
         let fault = fault(error, during, self.options.connect.get_username());
-        self.state = if ends_session(error) { State::Broken } else { State::Failed { forget_statements: fault.class == FaultClass::Changed } };
+        self.state = if ends_session(error) { SessionState::Broken } else { SessionState::Failed(fault.class) };
         fault
-    }
-
-    /// Only an open transaction takes statements: the ones after a failure would run outside of it or be ignored.
-    fn ensure_open(&self) -> Result<(), Fault> {
-        if self.state == State::Open { Ok(()) } else { Err(Fault::new(FaultClass::Retry, "connection", "there is no open transaction on this connection")) }
     }
 
     async fn simple(&mut self, sql: &Arc<str>) -> Result<(), sqlx::Error> {
@@ -104,7 +90,7 @@ impl PostgresSession {
 
     /// Runs a statement for the number of rows it affected.
     pub async fn execute(&mut self, query: PgQuery<'_>, during: During<'_>) -> Result<u64, Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         match within(self.answer_limit(), self.connection.execute(query)).await {
             Ok(done) => Ok(done.rows_affected()),
@@ -119,7 +105,7 @@ impl PostgresSession {
         during: During<'_>,
         read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
         match rows.and_then(|rows| rows.iter().map(read).collect()) {
@@ -130,28 +116,34 @@ impl PostgresSession {
 
     /// Runs a text without parameters and without an answer.
     pub async fn run(&mut self, sql: String, during: During<'_>) -> Result<(), Fault> {
-        self.ensure_open()?;
+        self.state.ensure_open()?;
         match self.simple(&sql.into()).await {
             Ok(()) => Ok(()),
             Err(error) => Err(self.failed(&error, during)),
         }
     }
 
-    fn plan(&mut self, step: &Step<'_>) -> Arc<Plan> {
+    fn statements_of(&mut self, step: &Step<'_>) -> Arc<Statements> {
         let target = &step.rows.target;
         let known = self
-            .plans
+            .known
             .iter()
             .find(|known| Arc::ptr_eq(&known.target, target) && known.operation == step.operation && known.guard == step.guard && known.shape == *step.shape);
         if let Some(known) = known {
-            return known.plan.clone();
+            return known.statements.clone();
         }
-        let plan = Arc::new(plan(target, step.operation, step.shape, step.guard));
-        if self.plans.len() == PLANS {
-            self.plans.remove(0);
+        let statements = Arc::new(statements(RowsToWrite::of(step), step.operation));
+        if self.known.len() == SHAPES {
+            self.known.remove(0);
         }
-        self.plans.push(KnownPlan { target: target.clone(), operation: step.operation, shape: step.shape.clone(), guard: step.guard, plan: plan.clone() });
-        plan
+        self.known.push(Known {
+            target: target.clone(),
+            operation: step.operation,
+            shape: step.shape.clone(),
+            guard: step.guard,
+            statements: statements.clone(),
+        });
+        statements
     }
 
     async fn run_rows(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<u64, Fault> {
@@ -203,13 +195,11 @@ fn bind<'q>(statement: &Statement, step: &Step<'q>, selection: &'q [u32]) -> Res
 #[async_trait]
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), Fault> {
-        if self.state != State::Idle {
-            return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
-        }
+        self.state.ensure_idle()?;
         let begin = self.begin.clone();
         match self.simple(&begin).await {
             Ok(()) => {
-                self.state = State::Open;
+                self.state = SessionState::Open;
                 Ok(())
             }
             Err(error) => Err(self.failed(&error, During::Connect)),
@@ -243,7 +233,7 @@ impl Session for PostgresSession {
             return Ok(());
         }
         // They are locked, so none can be gone: going on would apply rows without moving their checkpoint.
-        self.state = State::Failed { forget_statements: false };
+        self.state = SessionState::Failed(FaultClass::Halt);
         Err(Fault::new(FaultClass::Halt, "checkpoint-not-saved", format!("{saved} of {} checkpoint rows were saved", rows.len())))
     }
 
@@ -252,22 +242,22 @@ impl Session for PostgresSession {
         if sent == 0 {
             return Ok(Written::default());
         }
-        let plan = self.plan(step);
-        match &*plan {
-            Plan::Nothing => Ok(Written::default()),
-            Plan::Defaults(statement) => {
+        let statements = self.statements_of(step);
+        match &*statements {
+            Statements::Nothing => Ok(Written::default()),
+            Statements::EachRow(statement) => {
                 for row in step.selection {
                     self.run_rows(step, statement, std::slice::from_ref(row)).await?;
                 }
                 Ok(Written::default())
             }
-            Plan::Once(statement) => {
+            Statements::Once(statement) => self.run_rows(step, statement, step.selection).await.map(|_| Written::default()),
+            Statements::OnceGuarded(statement) => {
                 let affected = self.run_rows(step, statement, step.selection).await?;
-                let guarded = step.guard.is_some() && step.operation == Operation::Write && !statement.text.ends_with("DO NOTHING");
-                Ok(Written { stale: if guarded { sent.saturating_sub(affected) } else { 0 } })
+                Ok(Written { stale: sent.saturating_sub(affected) })
             }
-            Plan::Update { update, existing, insert, lacks } => {
-                let (_, others) = self.divide(step, update, step.selection).await?;
+            Statements::Divided { first, existing, insert } => {
+                let (_, others) = self.divide(step, first, step.selection).await?;
                 if others.is_empty() {
                     return Ok(Written::default());
                 }
@@ -275,79 +265,72 @@ impl Session for PostgresSession {
                 if let Some(insert) = insert
                     && !absent.is_empty()
                 {
-                    self.run_rows(step, insert, &absent).await.map_err(|fault| required(fault, lacks, step))?;
+                    self.run_rows(step, insert, &absent).await.map_err(|fault| RowsToWrite::of(step).required(fault, "PostgreSQL 23502"))?;
                 }
                 Ok(Written { stale })
             }
         }
     }
 
+    async fn audit(&mut self, audit: &Audit<'_>) -> Result<(), Fault> {
+        let sql = self.statements.audit.clone();
+        let query = sqlx::query(execute::text(&sql))
+            .bind(audit.pipeline)
+            .bind(&*audit.coordinate.partition.topic)
+            .bind(audit.coordinate.partition.index)
+            .bind(audit.coordinate.offset)
+            .bind(audit.action)
+            .bind(audit.who)
+            .bind(audit.detail);
+        self.execute(query, During::Bookkeeping).await.map(|_| ())
+    }
+
     async fn commit(&mut self) -> Result<(), CommitError> {
         // COMMIT after a failure is answered by a rollback that looks like success.
-        self.ensure_open().map_err(CommitError::Refused)?;
+        self.state.ensure_open().map_err(CommitError::Refused)?;
         let result = self.simple(&Arc::from("COMMIT")).await;
         match result {
             Ok(()) => {
-                self.state = State::Idle;
+                self.state = SessionState::Idle;
                 Ok(())
             }
             Err(error) => {
                 let broken = ends_session(&error);
-                let fault = self.failed(&error, During::Connect);
+                let fault = self.failed(&error, During::Commit);
                 // A session that ends at COMMIT may have ended after it took effect.
                 if broken {
                     return Err(CommitError::Unknown(fault));
                 }
-                // A refused COMMIT has rolled back; a deferred constraint is the data's fault as any other.
-                self.state = State::Idle;
-                let class = error.as_database_error().and_then(|error| error.code()).map_or(fault.class, |code| super::fault::classify(&code).0);
-                Err(CommitError::Refused(Fault { class, ..fault }))
+                // A refused COMMIT has rolled back.
+                self.state = SessionState::Idle;
+                Err(CommitError::Refused(fault))
             }
         }
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
-        match self.state {
-            State::Idle => return Ok(()),
-            State::Broken => return Err(Fault::new(FaultClass::Retry, "connection", "the connection is closed")),
-            State::Open | State::Failed { .. } => {}
+        if !self.state.needs_rollback()? {
+            return Ok(());
         }
-        let forget = self.state == State::Failed { forget_statements: true };
+        let forget = self.state == SessionState::Failed(FaultClass::Changed);
         let mut result = self.simple(&Arc::from("ROLLBACK")).await;
         if result.is_ok() && forget {
-            // A plan of a table that has changed would fail again.
-            self.plans.clear();
+            // A statement on a table that has changed would fail again.
+            self.known.clear();
             let limit = self.answer_limit();
             result = within(limit, self.connection.clear_cached_statements()).await;
         }
         match result {
             Ok(()) => {
-                self.state = State::Idle;
+                self.state = SessionState::Idle;
                 Ok(())
             }
             Err(error) => {
                 let fault = self.failed(&error, During::Connect);
-                self.state = State::Broken;
+                self.state = SessionState::Broken;
                 Err(fault)
             }
         }
-    }
-}
-
-/// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
-fn required(fault: Fault, lacks: &[crate::model::Identifier], step: &Step<'_>) -> Fault {
-    if fault.reason != "not-null" {
-        return fault;
-    }
-    let column = fault.column.clone().filter(|column| lacks.iter().any(|lacking| lacking.as_str() == column));
-    match column {
-        Some(column) => Fault::new(
-            FaultClass::Poison,
-            "required-column-absent",
-            format!("a new row of {} needs column {column}, which the record lacks; PostgreSQL 23502", step.rows.target.table.name),
-        )
-        .with_column(column),
-        None => fault,
     }
 }
 
@@ -371,8 +354,8 @@ fn bind_rows<'q>(sql: &Arc<str>, pipeline: &'q str, rows: &'q [CheckpointRow]) -
         .bind(all(rows, |row| row.last.map(|last| last.timestamp)))
         .bind(all(rows, |row| row.last.map(|last| last.hash)))
         .bind(all(rows, |row| row.batch.0))
-        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.reason.as_str())))
-        .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.detail.as_str())))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| storable(&halt.reason))))
+        .bind(all(rows, |row| row.halt.as_ref().map(|halt| storable(&halt.detail))))
         .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.offset)))
         .bind(all(rows, |row| row.halt.as_ref().map(|halt| halt.at)))
 }

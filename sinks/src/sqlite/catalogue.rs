@@ -3,12 +3,11 @@
 use sqlx::{Row, sqlite::SqliteRow};
 
 use super::{
-    fault::During,
     kind::{is_equal_by_bytes, is_numeric_by_surprise, kind},
     session::SqliteSession,
 };
 use crate::{
-    fault::{Fault, FaultClass},
+    fault::{During, Fault, FaultClass},
     model::{Generated, Identifier, KeyEquality, Kind, Table, TableColumn, TableName, UniqueKey},
 };
 

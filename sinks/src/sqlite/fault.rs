@@ -1,15 +1,6 @@
 //! What SQLite's errors mean. No text of an error is repeated that could hold a value of a record.
 
-use crate::fault::{Fault, FaultClass};
-
-/// What was being done when an error came.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum During {
-    Connect,
-    Bookkeeping,
-    Catalogue,
-    Write,
-}
+use crate::fault::{During, Fault, FaultClass, reason};
 
 /// The extended result code and the text, which is never shown unless it holds names only.
 fn of_error(error: &sqlx::Error) -> Option<(i32, String)> {
@@ -40,7 +31,7 @@ pub(super) fn ends_session(error: &sqlx::Error) -> bool {
 fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
     use FaultClass::{Changed, Halt, Pause, Poison, Retry};
     match (code, code & 0xff) {
-        (1299, _) => (Poison, "not-null"),
+        (1299, _) => (Poison, reason::NOT_NULL),
         (2067 | 1555 | 2579, _) => (Poison, "unique"),
         (275, _) => (Poison, "check"),
         (787, _) => (Poison, "foreign-key"),
@@ -54,7 +45,7 @@ fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
         (_, 17) => (Retry, "schema-changed"),
         // The file was moved or replaced below the connection: a new one sees the new file.
         (1032, _) => (Retry, "connection"),
-        (_, 8) => (Halt, "read-only"),
+        (_, 8) => (Halt, reason::READ_ONLY),
         (_, 7) => (Pause, "out-of-memory"),
         (_, 10) => (Pause, "io-error"),
         (_, 13) => (Pause, "disk-full"),
@@ -69,7 +60,7 @@ fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
     }
 }
 
-pub(super) fn fault(error: &sqlx::Error, during: During) -> Fault {
+pub(super) fn fault(error: &sqlx::Error, during: During<'_>) -> Fault {
     let Some((code, text)) = of_error(error) else {
         return match error {
             sqlx::Error::Io(error) => Fault::new(FaultClass::Pause, "io-error", format!("SQLite: {error}")),
@@ -89,13 +80,7 @@ pub(super) fn fault(error: &sqlx::Error, during: During) -> Fault {
         fault.column = text.rsplit_once('.').map(|(_, column)| column.to_owned());
     }
     fault.mend = mend(reason, during).map(str::to_owned);
-    if during != During::Write && matches!(class, FaultClass::Changed | FaultClass::Poison) {
-        fault.class = FaultClass::Halt;
-        if during == During::Bookkeeping && class == FaultClass::Changed {
-            fault.reason = "missing-bookkeeping".into();
-        }
-    }
-    fault
+    fault.met(during)
 }
 
 /// Texts that SQLite makes of names alone.
@@ -103,14 +88,14 @@ fn names_only(code: i32, reason: &str) -> bool {
     matches!(code, 1299 | 2067 | 1555 | 275) || matches!(reason, "missing-table" | "missing-column" | "missing-key")
 }
 
-fn mend(reason: &str, during: During) -> Option<&'static str> {
+fn mend(reason: &str, during: During<'_>) -> Option<&'static str> {
     Some(match (reason, during) {
         ("missing-table" | "missing-column", During::Bookkeeping) => "oncesink migrate makes the bookkeeping tables",
         ("missing-table", _) => "create the table, or correct `table` in the route",
         ("missing-column", _) => "add the column to the table, or leave it out of the route",
         ("missing-key", _) => "give the table a primary key or a unique constraint on the key columns",
         ("missing-database", _) => "create the file, correct database.url, or append ?mode=rwc to it",
-        ("read-only" | "permission", _) => "let the process write the file and its directory",
+        (reason::READ_ONLY | "permission", _) => "let the process write the file and its directory",
         ("disk-full", _) => "free some space on the database's disk",
         ("corrupt", _) => "the file is damaged or no SQLite database: restore it",
         _ => return None,

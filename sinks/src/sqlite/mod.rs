@@ -3,8 +3,8 @@
 mod bookkeeping;
 mod catalogue;
 mod checkpoint;
+mod database;
 mod fault;
-mod file;
 mod kind;
 mod options;
 mod same_file;
@@ -12,5 +12,5 @@ mod session;
 mod statement;
 mod value;
 
-pub use file::Sqlite;
+pub use database::Sqlite;
 pub use options::SqliteOptions;

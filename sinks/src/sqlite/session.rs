@@ -15,18 +15,20 @@ use sqlx::{
 
 use super::{
     SqliteOptions, checkpoint,
-    fault::{During, ends_session, fault, is_busy, is_without_transaction},
+    fault::{ends_session, fault, is_busy, is_without_transaction},
     same_file::FileId,
-    statement::{Plan, Statements, chunks},
+    statement::{Statements, chunks},
     value::{SqliteQuery, bind},
 };
 use crate::{
     checkpoint::CheckpointRow,
     execute,
-    fault::{Fault, FaultClass},
-    model::{Operation, Partition, Presence},
-    session::{CommitError, LockWait, Session, Step, Written},
+    fault::{During, Fault, FaultClass, reason},
+    model::{Partition, Presence},
+    session::{Audit, CommitError, LockWait, Session, Step, Written},
+    session_state::SessionState,
     stored,
+    write_plan::{RowsToWrite, WritePlan},
 };
 
 /// How a transaction takes the file.
@@ -44,20 +46,12 @@ pub(super) struct SqliteSession {
     options: Arc<SqliteOptions>,
     /// The file that was opened, where its path tells.
     file: Option<FileId>,
-    state: State,
+    state: SessionState,
     /// When the transaction took the file.
     took: Instant,
     /// Others want the file too, and may have it until then.
     gives_way_until: Option<Instant>,
     shared: bool,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum State {
-    Idle,
-    Open,
-    Failed,
-    Broken,
 }
 
 impl SqliteSession {
@@ -68,7 +62,7 @@ impl SqliteSession {
             match open(&options).await {
                 Ok(connection) => {
                     let file = before.or_else(|| FileId::of(&options.path));
-                    return Ok(Self { connection, options, file, state: State::Idle, took: Instant::now(), gives_way_until: None, shared: false });
+                    return Ok(Self { connection, options, file, state: SessionState::Idle, took: Instant::now(), gives_way_until: None, shared: false });
                 }
                 // Two processes that switch a fresh file to WAL at once are told `locked`, whatever the timeout.
                 Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
@@ -78,11 +72,9 @@ impl SqliteSession {
     }
 
     pub async fn begin_holding(&mut self, hold: Hold) -> Result<(), Fault> {
-        if self.state != State::Idle {
-            return Err(Fault::new(FaultClass::Retry, "connection", "the connection is not between two transactions"));
-        }
+        self.state.ensure_idle()?;
         if self.file.is_some_and(|opened| FileId::of(&self.options.path) != Some(opened)) {
-            self.state = State::Broken;
+            self.state = SessionState::Broken;
             return Err(Fault::new(
                 FaultClass::Retry,
                 "file-replaced",
@@ -103,7 +95,7 @@ impl SqliteSession {
         loop {
             match self.connection.execute(begin).await {
                 Ok(_) => {
-                    (self.state, self.took) = (State::Open, Instant::now());
+                    (self.state, self.took) = (SessionState::Open, Instant::now());
                     return Ok(());
                 }
                 Err(error) if is_busy(&error) && Instant::now() < deadline => wait_a_little().await,
@@ -118,30 +110,26 @@ impl SqliteSession {
         self.gives_way_until = self.shared.then(|| Instant::now() + gap);
     }
 
-    fn failed(&mut self, error: &sqlx::Error, during: During) -> Fault {
-        let in_transaction = matches!(self.state, State::Open | State::Failed);
-        self.state = match (ends_session(error), in_transaction) {
-            (true, _) => State::Broken,
-            (false, true) => State::Failed,
-            (false, false) => State::Idle,
+    fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
+        let fault = fault(error, during);
+        self.state = match (ends_session(error), self.state) {
+            (true, _) => SessionState::Broken,
+            (false, SessionState::Open | SessionState::Failed(_)) => SessionState::Failed(fault.class),
+            (false, SessionState::Idle | SessionState::Broken) => SessionState::Idle,
         };
-        fault(error, during)
+        fault
     }
 
-    fn ensure_open(&self) -> Result<(), Fault> {
-        if self.state == State::Open { Ok(()) } else { Err(Fault::new(FaultClass::Retry, "connection", "there is no open transaction on this connection")) }
-    }
-
-    pub async fn execute(&mut self, query: SqliteQuery<'_>, during: During) -> Result<u64, Fault> {
-        self.ensure_open()?;
+    pub async fn execute(&mut self, query: SqliteQuery<'_>, during: During<'_>) -> Result<u64, Fault> {
+        self.state.ensure_open()?;
         match self.connection.execute(query).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(error) => Err(self.failed(&error, during)),
         }
     }
 
-    pub async fn fetch<T>(&mut self, query: SqliteQuery<'_>, during: During, read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Fault> {
-        self.ensure_open()?;
+    pub async fn fetch<T>(&mut self, query: SqliteQuery<'_>, during: During<'_>, read: impl Fn(&SqliteRow) -> Result<T, sqlx::Error>) -> Result<Vec<T>, Fault> {
+        self.state.ensure_open()?;
         let rows = self.connection.fetch_all(query).await;
         match rows.and_then(|rows| rows.iter().map(read).collect()) {
             Ok(rows) => Ok(rows),
@@ -151,6 +139,7 @@ impl SqliteSession {
 
     /// Runs a statement on the given columns of some rows, in statements of many rows.
     async fn run_rows(&mut self, step: &Step<'_>, positions: &[usize], selection: &[u32], text: impl Fn(usize) -> String) -> Result<u64, Fault> {
+        let table = &step.rows.target.table.name;
         let mut affected = 0;
         for chunk in chunks(selection, positions.len()) {
             let mut query = sqlx::query(execute::once(text(chunk.len())));
@@ -159,7 +148,7 @@ impl SqliteSession {
                     query = self.bind_cell(query, step, *position, *row)?;
                 }
             }
-            affected += self.execute(query, During::Write).await?;
+            affected += self.execute(query, During::Write { table }).await?;
         }
         Ok(affected)
     }
@@ -168,26 +157,27 @@ impl SqliteSession {
         let column =
             step.rows.columns.get(position).ok_or_else(|| Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target"))?;
         let bound = bind(query, column.cell(row as usize), step.rows.target.column(position));
-        if bound.is_err() {
-            self.state = State::Failed;
+        if let Err(fault) = &bound {
+            self.state = SessionState::Failed(fault.class);
         }
         bound
     }
 
     /// Parts the rows into those whose key is in the table and the others.
     async fn divide(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(Vec<u32>, Vec<u32>), Fault> {
+        let table = &step.rows.target.table.name;
         let mut found = vec![false; step.selection.len()];
         let mut number = 0_i64;
-        for chunk in chunks(step.selection, statements.target.key.len() + 1) {
+        for chunk in chunks(step.selection, statements.rows.target.key.len() + 1) {
             let mut query = sqlx::query(execute::once(statements.existing(chunk.len())));
             for row in chunk {
                 query = query.bind(number);
                 number += 1;
-                for position in &statements.target.key {
+                for position in &statements.rows.target.key {
                     query = self.bind_cell(query, step, *position, *row)?;
                 }
             }
-            for existing in self.fetch(query, During::Write, |row| row.try_get::<i64, _>(0)).await? {
+            for existing in self.fetch(query, During::Write { table }, |row| row.try_get::<i64, _>(0)).await? {
                 if let Some(found) = usize::try_from(existing).ok().and_then(|existing| found.get_mut(existing)) {
                     *found = true;
                 }
@@ -203,9 +193,9 @@ impl SqliteSession {
             let column = step.rows.columns.get(*position);
             let missing = |row: &u32| column.is_none_or(|column| column.presence.get(*row as usize) != Some(&Presence::Value));
             if step.selection.iter().any(missing) {
-                self.state = State::Failed;
+                self.state = SessionState::Failed(FaultClass::Poison);
                 let name = step.rows.target.column(*position).name.as_str();
-                return Err(Fault::new(FaultClass::Poison, "not-null", format!("a row has no value in its key column {name}")).with_column(name));
+                return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, format!("a row has no value in its key column {name}")).with_column(name));
             }
         }
         Ok(())
@@ -216,7 +206,7 @@ impl SqliteSession {
     }
 
     async fn insert(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32]) -> Result<u64, Fault> {
-        self.run_rows(step, &statements.written(), selection, |rows| statements.insert(rows)).await
+        self.run_rows(step, &statements.rows.written(), selection, |rows| statements.insert(rows)).await
     }
 }
 
@@ -289,7 +279,7 @@ impl Session for SqliteSession {
             let saved = self.execute(checkpoint::bind_row(sqlx::query(checkpoint::SAVE), pipeline, row), During::Bookkeeping).await?;
             if saved != 1 {
                 // Going on would apply rows without moving their checkpoint.
-                self.state = State::Failed;
+                self.state = SessionState::Failed(FaultClass::Halt);
                 return Err(Fault::new(FaultClass::Halt, "checkpoint-not-saved", format!("the checkpoint row of {} is gone", row.partition)));
             }
         }
@@ -297,65 +287,75 @@ impl Session for SqliteSession {
     }
 
     async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
-        self.ensure_open()?;
-        let statements = Statements { target: &step.rows.target, shape: step.shape, guard: step.guard };
-        let sent = step.selection.len() as u64;
+        self.state.ensure_open()?;
+        let statements = Statements { rows: RowsToWrite::of(step) };
         self.ensure_keys(step)?;
-        let under_guard = |affected: u64| if step.guard.is_some() { sent.saturating_sub(affected) } else { 0 };
-        match statements.plan(step.operation) {
-            Plan::Nothing => Ok(Written::default()),
-            Plan::Defaults => {
+        match statements.rows.plan(step.operation) {
+            WritePlan::Nothing => Ok(Written::default()),
+            WritePlan::Defaults => {
+                let table = &step.rows.target.table.name;
                 for _ in step.selection {
-                    self.execute(sqlx::query(execute::once(statements.defaults())), During::Write).await?;
+                    self.execute(sqlx::query(execute::once(statements.defaults())), During::Write { table }).await?;
                 }
                 Ok(Written::default())
             }
-            Plan::Insert => {
+            WritePlan::Insert | WritePlan::InsertAbsent | WritePlan::Upsert => self.insert(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::UpsertGuarded => {
                 let affected = self.insert(step, &statements, step.selection).await?;
-                // DO NOTHING leaves out rows that are there: they are not older.
-                let nothing_to_set = step.shape.positions().all(|position| step.rows.target.key.contains(&position));
-                Ok(Written { stale: if nothing_to_set { 0 } else { under_guard(affected) } })
+                Ok(Written { stale: (step.selection.len() as u64).saturating_sub(affected) })
             }
-            Plan::Update if step.guard.is_some() => {
+            WritePlan::UpdateElseInsert => {
+                let (existing, absent) = self.divide(step, &statements).await?;
+                let affected = self.update(step, &statements, &existing).await?;
+                self.insert(step, &statements, &absent).await.map_err(|fault| statements.rows.required(fault, "SQLite 1299"))?;
+                Ok(Written { stale: if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 } })
+            }
+            WritePlan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::UpdateGuarded => {
                 let (existing, _) = self.divide(step, &statements).await?;
                 let affected = self.update(step, &statements, &existing).await?;
                 Ok(Written { stale: (existing.len() as u64).saturating_sub(affected) })
             }
-            Plan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
-            Plan::UpdateElseInsert => {
-                let (existing, absent) = self.divide(step, &statements).await?;
-                let affected = self.update(step, &statements, &existing).await?;
-                self.insert(step, &statements, &absent).await.map_err(|fault| required(fault, step))?;
-                Ok(Written { stale: if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 } })
-            }
-            Plan::Delete => {
-                let key = &statements.target.key;
+            WritePlan::Delete => {
+                let key = &step.rows.target.key;
                 self.run_rows(step, key, step.selection, |rows| statements.delete(rows)).await.map(|_| Written::default())
             }
-            Plan::DeleteGuarded => {
+            WritePlan::DeleteGuarded => {
                 let (existing, _) = self.divide(step, &statements).await?;
+                let sent = statements.rows.sent_for_delete();
                 let mut deleted = 0;
                 for row in &existing {
-                    deleted += self.run_rows(step, &statements.sent_for_delete(), std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
+                    deleted += self.run_rows(step, &sent, std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
                 }
                 Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted) })
             }
         }
     }
 
+    async fn audit(&mut self, audit: &Audit<'_>) -> Result<(), Fault> {
+        let query = sqlx::query(checkpoint::AUDIT)
+            .bind(audit.pipeline)
+            .bind(&*audit.coordinate.partition.topic)
+            .bind(audit.coordinate.partition.index)
+            .bind(audit.coordinate.offset)
+            .bind(audit.action)
+            .bind(audit.who)
+            .bind(audit.detail);
+        self.execute(query, During::Bookkeeping).await.map(|_| ())
+    }
+
     async fn commit(&mut self) -> Result<(), CommitError> {
-        self.ensure_open().map_err(CommitError::Refused)?;
+        self.state.ensure_open().map_err(CommitError::Refused)?;
         match self.connection.execute("COMMIT").await {
             Ok(_) => {
-                self.state = State::Idle;
+                self.state = SessionState::Idle;
                 self.give_way();
                 Ok(())
             }
             Err(error) => {
                 // What a failed write of the log left behind, only the next look at the file tells.
                 let in_doubt = ends_session(&error);
-                // A deferred constraint is the data's fault as any other.
-                let fault = self.failed(&error, During::Write);
+                let fault = self.failed(&error, During::Commit);
                 if in_doubt {
                     return Err(CommitError::Unknown(fault));
                 }
@@ -368,10 +368,8 @@ impl Session for SqliteSession {
     }
 
     async fn rollback(&mut self) -> Result<(), Fault> {
-        match self.state {
-            State::Idle => return Ok(()),
-            State::Broken => return Err(Fault::new(FaultClass::Retry, "connection", "the connection is closed")),
-            State::Open | State::Failed => {}
+        if !self.state.needs_rollback()? {
+            return Ok(());
         }
         match self.connection.execute("ROLLBACK").await {
             Ok(_) => {}
@@ -379,27 +377,13 @@ impl Session for SqliteSession {
             Err(error) if is_without_transaction(&error) => {}
             Err(error) => {
                 let fault = self.failed(&error, During::Connect);
-                self.state = State::Broken;
+                self.state = SessionState::Broken;
                 return Err(fault);
             }
         }
-        self.state = State::Idle;
+        self.state = SessionState::Idle;
         self.give_way();
         Ok(())
-    }
-}
-
-/// The insert of a row that is not there lacked a column that it needs: the record's fault, and its name is known.
-fn required(fault: Fault, step: &Step<'_>) -> Fault {
-    let carried = |column: &str| step.shape.positions().any(|position| step.rows.target.column(position).name.as_str() == column);
-    match (&*fault.reason, &fault.column) {
-        ("not-null", Some(column)) if !carried(column) && step.operation == Operation::Write => Fault::new(
-            FaultClass::Poison,
-            "required-column-absent",
-            format!("a new row of {} needs column {column}, which the record lacks; SQLite 1299", step.rows.target.table.name),
-        )
-        .with_column(column.clone()),
-        _ => fault,
     }
 }
 

@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use crate::{
     checkpoint::CheckpointRow,
     compact::compact,
+    fault::reason,
     fence,
     model::{Batch, Partition},
     outcome::Standing,
@@ -48,7 +49,7 @@ impl Writer for SessionWriter {
                 // Kept only if it is known to be clean: a connection in doubt is closed, not used again. Nor is one that takes no writes:
                 // after a failover it may lead to the old server, which goes on answering for ever.
                 let is_clean = session.rollback().await.is_ok();
-                let takes_writes = !matches!(&error, ApplyError::Failed(fault) if fault.reason == "read-only");
+                let takes_writes = !matches!(&error, ApplyError::Failed(fault) if fault.reason == reason::READ_ONLY);
                 if is_clean && takes_writes {
                     self.session = Some(session);
                 }

@@ -8,7 +8,7 @@ use crate::{
     claim::{ClaimAnswer, ClaimRequest, Claimed, Wanted},
     fault::Fault,
     model::{BatchId, Claim, Delivery, Epoch, NextOffset, Partition},
-    session::{CommitError, LockWait, Session},
+    session::{LockWait, Session, finish},
     start,
 };
 
@@ -19,11 +19,8 @@ impl Transactional {
         session.begin().await?;
         let claimed = self.claim_in(session.as_mut(), request, wanted, wait).await;
         match claimed {
-            Ok(claimed) => match session.commit().await {
-                Ok(()) => Ok(claimed),
-                // A claim that took effect unseen costs an epoch and nothing else: the next one has a higher.
-                Err(CommitError::Refused(fault) | CommitError::Unknown(fault)) => Err(fault),
-            },
+            // A claim that took effect unseen costs an epoch and nothing else: the next one has a higher.
+            Ok(claimed) => finish(session.as_mut()).await.map(|()| claimed),
             Err(fault) => {
                 // The session is dropped after this either way; a rollback only frees its locks sooner.
                 let _ = session.rollback().await;

@@ -6,7 +6,7 @@ use oncesink_sinks::{
     model::{NextOffset, TableName, WriteMode},
     open::open,
     options::DatabaseOptions,
-    session::{Bookkeeping, Database, Skip},
+    session::{Bookkeeping, Database, Skip, SkipMode},
 };
 
 use crate::{
@@ -76,24 +76,24 @@ async fn skip_leaves_out_one_record(world: World) {
     world.run("CREATE TABLE journal (id BIGINT)").await;
     let mut worker = world.worker("journal", WriteMode::Append, None).await;
     worker.write(vec![vec![V::I(1)], vec![V::I(2)]]).await;
-    let skip = |offset: i64, execute: bool| {
+    let skip = |offset: i64, mode: SkipMode| {
         let world = world.clone();
-        async move { world.database.skip(PIPELINE, &partition().at(offset), "ada", execute).await.unwrap() }
+        async move { world.database.skip(PIPELINE, &partition().at(offset), "ada", mode).await.unwrap() }
     };
-    assert!(matches!(skip(2, true).await, Skip::NotHaltedThere { row: Some(_) }), "it is not halted");
+    assert!(matches!(skip(2, SkipMode::LeaveOut).await, Skip::NotHaltedThere { row: Some(_) }), "it is not halted");
     world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(2))).await.unwrap();
-    assert!(matches!(skip(3, true).await, Skip::NotHaltedThere { row: Some(_) }), "it is halted elsewhere");
-    assert_eq!(skip(2, false).await, Skip::Possible { halt: halt(2) });
+    assert!(matches!(skip(3, SkipMode::LeaveOut).await, Skip::NotHaltedThere { row: Some(_) }), "it is halted elsewhere");
+    assert_eq!(skip(2, SkipMode::Look).await, Skip::Possible { halt: halt(2) });
     assert_eq!(worker.sink.read(PIPELINE).await.unwrap()[0].next_offset, NextOffset::new(2));
-    assert_eq!(skip(2, true).await, Skip::Done);
+    assert_eq!(skip(2, SkipMode::LeaveOut).await, Skip::Done);
     let row = worker.sink.read(PIPELINE).await.unwrap().remove(0);
     assert_eq!((row.next_offset, row.durable, row.halt), (NextOffset::new(3), NextOffset::new(3), None));
-    assert!(matches!(skip(2, true).await, Skip::NotHaltedThere { .. }), "only once");
+    assert!(matches!(skip(2, SkipMode::LeaveOut).await, Skip::NotHaltedThere { .. }), "only once");
     world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
-    assert!(matches!(skip(1, true).await, Skip::NotHaltedThere { .. }), "what is done is not moved back");
+    assert!(matches!(skip(1, SkipMode::LeaveOut).await, Skip::NotHaltedThere { .. }), "what is done is not moved back");
     let audit = world.rows(&["pipeline", "topic", "\"offset\"", "action", "who"], &format!("FROM {}", world.bookkeeping("oncesink_audit"))).await;
     assert_eq!(audit, ["shop|orders|2|skip|ada"]);
-    let elsewhere = world.database.skip("other", &partition().at(2), "ada", true).await.unwrap();
+    let elsewhere = world.database.skip("other", &partition().at(2), "ada", SkipMode::LeaveOut).await.unwrap();
     assert_eq!(elsewhere, Skip::NotHaltedThere { row: None });
 }
 
@@ -123,7 +123,7 @@ async fn the_printed_statements_and_grants_are_enough() {
         let mut worker = mine.worker("orders", WriteMode::Upsert, None).await;
         worker.write(vec![vec![V::I(1), world::t("a")]]).await;
         mine.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
-        assert_eq!(mine.database.skip(PIPELINE, &partition().at(1), "ada", true).await.unwrap(), Skip::Done);
+        assert_eq!(mine.database.skip(PIPELINE, &partition().at(1), "ada", SkipMode::LeaveOut).await.unwrap(), Skip::Done);
         world.run(&format!("DROP OWNED BY {role}; DROP ROLE {role}")).await;
     })
     .await;

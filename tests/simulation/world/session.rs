@@ -7,7 +7,7 @@ use oncesink_sinks::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     fault::{Fault, FaultClass},
     model::{Coordinate, Delivery, Partition, Table, TableName},
-    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip, Step, Written},
+    session::{Audit, Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip, SkipMode, Step, Written},
 };
 use rand::Rng;
 use tokio::{
@@ -149,7 +149,7 @@ impl Database for SimulatedDatabase {
         Ok(())
     }
 
-    async fn skip(&self, _: &str, _: &Coordinate, _: &str, _: bool) -> Result<Skip, Fault> {
+    async fn skip(&self, _: &str, _: &Coordinate, _: &str, _: SkipMode) -> Result<Skip, Fault> {
         Ok(Skip::NotHaltedThere { row: None })
     }
 }
@@ -392,6 +392,10 @@ impl Session for SimulatedSession {
             written.stale += u64::from(world.server.write(self.connection, step, *row));
         }
         Ok(written)
+    }
+
+    async fn audit(&mut self, _: &Audit<'_>) -> Result<(), Fault> {
+        self.send_write().await
     }
 
     async fn commit(&mut self) -> Result<(), CommitError> {

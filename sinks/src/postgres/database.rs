@@ -5,14 +5,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use sqlx::Row;
 
-use super::{PostgresOptions, bookkeeping, catalogue, checkpoint::CheckpointStatements, fault::During, session::PostgresSession};
+use super::{
+    PostgresOptions, bookkeeping, catalogue,
+    checkpoint::{CheckpointStatements, storable},
+    session::PostgresSession,
+};
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
-    fault::Fault,
+    fault::{During, Fault},
     model::{Coordinate, Partition, Table, TableName},
-    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
-    skip::skipped,
+    session::{Bookkeeping, Database, DatabaseFacts, Session, Skip, SkipMode, finish},
+    skip::skip,
     stored,
 };
 
@@ -38,11 +42,6 @@ impl Postgres {
     }
 }
 
-/// Ends a transaction whose effect may be looked up by whoever asks again.
-async fn finish(mut session: PostgresSession) -> Result<(), Fault> {
-    session.commit().await.map_err(|(CommitError::Refused(fault) | CommitError::Unknown(fault))| fault)
-}
-
 #[async_trait]
 impl Database for Postgres {
     fn kind(&self) -> &'static str {
@@ -56,7 +55,7 @@ impl Database for Postgres {
     async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
         let mut session = self.transaction().await?;
         let table = catalogue::describe(&mut session, table).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(table)
     }
 
@@ -68,7 +67,7 @@ impl Database for Postgres {
              WHERE name IN ('server_version', 'fsync', 'full_page_writes', 'synchronous_commit')",
         );
         let settings = session.fetch(query, During::Catalogue, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<String, _>(1)?))).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         let version = settings.iter().find(|(name, _)| name == "server_version").map_or("of unknown version", |(_, version)| version);
         let mut warnings: Vec<String> = settings
             .iter()
@@ -89,14 +88,14 @@ impl Database for Postgres {
     async fn bookkeeping(&self) -> Result<Bookkeeping, Fault> {
         let mut session = self.transaction().await?;
         let found = bookkeeping::bookkeeping(&mut session).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(found)
     }
 
     async fn migrate(&self) -> Result<(), Fault> {
         let mut session = self.transaction().await?;
         bookkeeping::migrate(&mut session).await?;
-        finish(session).await
+        finish(&mut session).await
     }
 
     fn grants(&self, role: &str, targets: &[TableName]) -> Vec<String> {
@@ -106,7 +105,7 @@ impl Database for Postgres {
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
         let mut session = self.transaction().await?;
         let rows = session.fetch(sqlx::query(execute::text(&self.statements.read)).bind(pipeline), During::Bookkeeping, stored::read).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(rows)
     }
 
@@ -114,14 +113,14 @@ impl Database for Postgres {
         let mut session = self.transaction().await?;
         let query = sqlx::query(execute::text(&self.statements.others)).bind(pipeline).bind(topic);
         let others = session.fetch(query, During::Bookkeeping, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(others)
     }
 
     async fn database_id(&self) -> Result<Arc<str>, Fault> {
         let mut session = self.transaction().await?;
         let id = bookkeeping::database_id(&mut session).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(id.into())
     }
 
@@ -131,35 +130,19 @@ impl Database for Postgres {
             .bind(pipeline)
             .bind(&*partition.topic)
             .bind(partition.index)
-            .bind(halt.map(|halt| halt.reason.replace('\0', "")))
-            .bind(halt.map(|halt| halt.detail.replace('\0', "")))
+            .bind(halt.map(|halt| storable(&halt.reason)))
+            .bind(halt.map(|halt| storable(&halt.detail)))
             .bind(halt.map(|halt| halt.offset))
             .bind(halt.map(|halt| halt.at))
             .bind(held.map(|held| held.claim.epoch.0))
             .bind(held.map(|held| held.claim.id.0))
             .bind(held.map(|held| held.next.get()));
         session.execute(query, During::Bookkeeping).await?;
-        finish(session).await
+        finish(&mut session).await
     }
 
-    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault> {
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, mode: SkipMode) -> Result<Skip, Fault> {
         let mut session = self.transaction().await?;
-        let row = session.lock(pipeline, std::slice::from_ref(&coordinate.partition), LockWait::Wait).await?.into_iter().next();
-        let Some(skipped) = skipped(row.as_ref(), coordinate) else { return Ok(Skip::NotHaltedThere { row }) };
-        if !execute {
-            return Ok(Skip::Possible { halt: skipped.halt });
-        }
-        session.save(pipeline, &[skipped.row]).await?;
-        let audit = sqlx::query(execute::text(&self.statements.audit))
-            .bind(pipeline)
-            .bind(&*coordinate.partition.topic)
-            .bind(coordinate.partition.index)
-            .bind(coordinate.offset)
-            .bind("skip")
-            .bind(who)
-            .bind(skipped.detail);
-        session.execute(audit, During::Bookkeeping).await?;
-        finish(session).await?;
-        Ok(Skip::Done)
+        skip(&mut session, pipeline, coordinate, who, mode).await
     }
 }

@@ -7,16 +7,15 @@ use sqlx::Row;
 
 use super::{
     SqliteOptions, bookkeeping, catalogue, checkpoint,
-    fault::During,
     session::{Hold, SqliteSession},
 };
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
     execute,
-    fault::Fault,
+    fault::{During, Fault},
     model::{Coordinate, Partition, Table, TableName},
-    session::{Bookkeeping, CommitError, Database, DatabaseFacts, LockWait, Session, Skip},
-    skip::skipped,
+    session::{Bookkeeping, Database, DatabaseFacts, Session, Skip, SkipMode, finish},
+    skip::skip,
     stored,
 };
 
@@ -38,11 +37,14 @@ impl Sqlite {
         session.begin_holding(hold).await?;
         Ok(session)
     }
-}
 
-/// Ends a transaction whose effect may be looked up by whoever asks again.
-async fn finish(mut session: SqliteSession) -> Result<(), Fault> {
-    session.commit().await.map_err(|(CommitError::Refused(fault) | CommitError::Unknown(fault))| fault)
+    /// Without the lock that migrations take: where nothing is to be done, nobody is kept waiting.
+    async fn is_current(&self) -> Result<bool, Fault> {
+        let mut session = self.transaction(Hold::Nothing).await?;
+        let is_current = bookkeeping::is_current(&mut session).await?;
+        finish(&mut session).await?;
+        Ok(is_current)
+    }
 }
 
 #[async_trait]
@@ -58,14 +60,14 @@ impl Database for Sqlite {
     async fn describe(&self, table: &TableName) -> Result<Table, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
         let table = catalogue::describe(&mut session, table).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(table)
     }
 
     async fn facts(&self) -> Result<DatabaseFacts, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
         let versions = session.fetch(sqlx::query("SELECT sqlite_version()"), During::Catalogue, |row| row.try_get::<String, _>(0)).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         let version = versions.first().map_or("of unknown version", String::as_str);
         Ok(DatabaseFacts { address: self.options.path.display().to_string(), version: format!("SQLite {version}"), warnings: Vec::new() })
     }
@@ -73,20 +75,17 @@ impl Database for Sqlite {
     async fn bookkeeping(&self) -> Result<Bookkeeping, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
         let found = bookkeeping::bookkeeping(&mut session).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(found)
     }
 
     async fn migrate(&self) -> Result<(), Fault> {
-        let mut session = self.transaction(Hold::Nothing).await?;
-        let is_current = bookkeeping::is_current(&mut session).await?;
-        finish(session).await?;
-        if is_current {
+        if self.is_current().await? {
             return Ok(());
         }
         let mut session = self.transaction(Hold::All).await?;
         bookkeeping::migrate(&mut session).await?;
-        finish(session).await
+        finish(&mut session).await
     }
 
     fn grants(&self, _role: &str, _targets: &[TableName]) -> Vec<String> {
@@ -96,7 +95,7 @@ impl Database for Sqlite {
     async fn checkpoints(&self, pipeline: &str) -> Result<Vec<CheckpointRow>, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
         let rows = session.fetch(sqlx::query(execute::once(checkpoint::read())).bind(pipeline), During::Bookkeeping, stored::read).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(rows)
     }
 
@@ -104,14 +103,14 @@ impl Database for Sqlite {
         let mut session = self.transaction(Hold::Nothing).await?;
         let query = sqlx::query(checkpoint::OTHERS).bind(pipeline).bind(topic);
         let others = session.fetch(query, During::Bookkeeping, |row| Ok((row.try_get(0)?, row.try_get(1)?))).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(others)
     }
 
     async fn database_id(&self) -> Result<Arc<str>, Fault> {
         let mut session = self.transaction(Hold::Nothing).await?;
         let id = bookkeeping::database_id(&mut session).await?;
-        finish(session).await?;
+        finish(&mut session).await?;
         Ok(id.into())
     }
 
@@ -129,27 +128,11 @@ impl Database for Sqlite {
             .bind(held.map(|held| held.claim.id.0))
             .bind(held.map(|held| held.next.get()));
         session.execute(query, During::Bookkeeping).await?;
-        finish(session).await
+        finish(&mut session).await
     }
 
-    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, execute: bool) -> Result<Skip, Fault> {
+    async fn skip(&self, pipeline: &str, coordinate: &Coordinate, who: &str, mode: SkipMode) -> Result<Skip, Fault> {
         let mut session = self.transaction(Hold::Write).await?;
-        let row = session.lock(pipeline, std::slice::from_ref(&coordinate.partition), LockWait::Wait).await?.into_iter().next();
-        let Some(skipped) = skipped(row.as_ref(), coordinate) else { return Ok(Skip::NotHaltedThere { row }) };
-        if !execute {
-            return Ok(Skip::Possible { halt: skipped.halt });
-        }
-        session.save(pipeline, &[skipped.row]).await?;
-        let audit = sqlx::query(checkpoint::AUDIT)
-            .bind(pipeline)
-            .bind(&*coordinate.partition.topic)
-            .bind(coordinate.partition.index)
-            .bind(coordinate.offset)
-            .bind("skip")
-            .bind(who)
-            .bind(skipped.detail);
-        session.execute(audit, During::Bookkeeping).await?;
-        finish(session).await?;
-        Ok(Skip::Done)
+        skip(&mut session, pipeline, coordinate, who, mode).await
     }
 }
