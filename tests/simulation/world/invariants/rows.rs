@@ -62,6 +62,10 @@ impl World {
             least += routes * logs.iter().map(|(least, _)| *least).min().unwrap_or(0);
             most += routes * logs.iter().map(|(_, most)| *most).max().unwrap_or(0);
         }
+        // What takes effect after a drain was cut, nobody in that process hears of.
+        if self.life(worker).is_some_and(|life| life.state == State::Ended) {
+            least = 0;
+        }
         let left = self.witness.left.entry(worker).or_insert((0, 0));
         *left = (left.0 + least, left.1 + most);
     }
