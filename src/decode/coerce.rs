@@ -17,15 +17,12 @@ use super::{
 #[derive(Clone, Debug)]
 pub(crate) struct CellType {
     kind: Kind,
-    /// The kind of the elements, where the column is an array.
-    element: Option<Kind>,
     step: i64,
 }
 
 impl CellType {
     pub(crate) fn of(column: &TableColumn) -> Self {
-        let element = if column.kind == Kind::Other { column.declared.strip_suffix("[]").map(array::element_kind) } else { None };
-        Self { kind: column.kind.clone(), element, step: step(column) }
+        Self { kind: column.kind.clone(), step: step(&column.kind) }
     }
 }
 
@@ -84,10 +81,9 @@ impl Coerced<'_> {
 
 /// Turns `input` into the type of a column, or says which rule it breaks.
 pub(crate) fn coerce<'a>(input: Input<'a>, cell: &CellType, rules: &Rules) -> Result<Coerced<'a>, Broken> {
-    match (&cell.element, input) {
-        (Some(element), Input::Array(json)) => Ok(Coerced::Text(Cow::Owned(array::literal(json, element, rules)?))),
-        (Some(_), Input::Number(_)) => Err(Broken::new(rule::WRONG_TYPE, "a number")),
-        (_, input) => Ok(match coerce_scalar(input, &cell.kind, rules)? {
+    match (&cell.kind, input) {
+        (Kind::Array { element }, Input::Array(json)) => Ok(Coerced::Text(Cow::Owned(array::literal(json, element, rules)?))),
+        (kind, input) => Ok(match coerce_scalar(input, kind, rules)? {
             Coerced::Int(value) if cell.step > 1 => Coerced::Int(value - value.rem_euclid(cell.step)),
             value => value,
         }),
@@ -97,15 +93,14 @@ pub(crate) fn coerce<'a>(input: Input<'a>, cell: &CellType, rules: &Rules) -> Re
 /// The microseconds of one step of `timestamp(3)` and the like; 1 for all other columns.
 ///
 /// The database would round to it: a time would move into the future, and a newer version could look older than the rounded one.
-fn step(column: &TableColumn) -> i64 {
-    if !matches!(column.kind, Kind::Time | Kind::Timestamp | Kind::TimestampTz) {
-        return 1;
+fn step(kind: &Kind) -> i64 {
+    match kind {
+        Kind::Time { digits } | Kind::Timestamp { digits } | Kind::TimestampTz { digits } => 10_i64.pow(6_u32.saturating_sub(u32::from(*digits))),
+        _ => 1,
     }
-    let digits = column.declared.split_once('(').and_then(|(_, rest)| rest.split_once(')')).and_then(|(digits, _)| digits.trim().parse::<u32>().ok());
-    10_i64.pow(6 - digits.unwrap_or(6).min(6))
 }
 
-/// [`coerce`] for all but arrays.
+/// [`coerce`] for all but JSON's arrays.
 pub(super) fn coerce_scalar<'a>(input: Input<'a>, kind: &Kind, rules: &Rules) -> Result<Coerced<'a>, Broken> {
     let wrong_type = Broken::new(rule::WRONG_TYPE, input.name());
     Ok(match (kind, input) {
@@ -131,13 +126,13 @@ pub(super) fn coerce_scalar<'a>(input: Input<'a>, kind: &Kind, rules: &Rules) ->
         (Kind::Bytes { max_bytes }, Input::Bytes(bytes)) => Coerced::Bytes(Cow::Borrowed(fitting_bytes(bytes, *max_bytes)?)),
         (Kind::Uuid, Input::Text(text)) => Coerced::Uuid(uuid(&text)?),
         (Kind::Date, Input::Text(text)) => Coerced::Int(time::date(&text)?),
-        (Kind::Time, Input::Text(text)) => Coerced::Int(time::time(&text)?),
-        (Kind::Timestamp, Input::Text(text)) => Coerced::Int(time::timestamp_without_zone(&text, rules.timezone.as_ref())?),
-        (Kind::TimestampTz, Input::Text(text)) => Coerced::Int(time::timestamp_with_zone(&text, rules.timezone.as_ref())?),
-        (Kind::Timestamp, Input::Number(text)) => Coerced::Int(time::local_of_instant(instant(&text, rules)?, rules.timezone.as_ref())?),
-        (Kind::TimestampTz, Input::Number(text)) => Coerced::Int(time::in_range(instant(&text, rules)?)?),
-        (Kind::Timestamp, Input::Milliseconds(value)) => Coerced::Int(time::local_of_instant(value.saturating_mul(1_000), rules.timezone.as_ref())?),
-        (Kind::TimestampTz, Input::Milliseconds(value)) => Coerced::Int(time::in_range(value.saturating_mul(1_000))?),
+        (Kind::Time { .. }, Input::Text(text)) => Coerced::Int(time::time(&text)?),
+        (Kind::Timestamp { .. }, Input::Text(text)) => Coerced::Int(time::timestamp_without_zone(&text, rules.timezone.as_ref())?),
+        (Kind::TimestampTz { .. }, Input::Text(text)) => Coerced::Int(time::timestamp_with_zone(&text, rules.timezone.as_ref())?),
+        (Kind::Timestamp { .. }, Input::Number(text)) => Coerced::Int(time::local_of_instant(instant(&text, rules)?, rules.timezone.as_ref())?),
+        (Kind::TimestampTz { .. }, Input::Number(text)) => Coerced::Int(time::in_range(instant(&text, rules)?)?),
+        (Kind::Timestamp { .. }, Input::Milliseconds(value)) => Coerced::Int(time::local_of_instant(value.saturating_mul(1_000), rules.timezone.as_ref())?),
+        (Kind::TimestampTz { .. }, Input::Milliseconds(value)) => Coerced::Int(time::in_range(value.saturating_mul(1_000))?),
         (Kind::Json, Input::Text(text)) => {
             escape::check_text(&text)?;
             Coerced::Text(Cow::Owned(serde_json::Value::from(text).to_string()))
@@ -154,7 +149,7 @@ pub(super) fn coerce_scalar<'a>(input: Input<'a>, kind: &Kind, rules: &Rules) ->
             }
             Coerced::Text(text)
         }
-        (Kind::Other, Input::Text(text)) => Coerced::Text(checked_text(text, None)?),
+        (Kind::Array { .. } | Kind::Other, Input::Text(text)) => Coerced::Text(checked_text(text, None)?),
         (Kind::Other, Input::Number(text)) => Coerced::Text(text),
         _ => return Err(wrong_type),
     })

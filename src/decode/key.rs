@@ -39,7 +39,7 @@ impl<'a> RecordKey<'a> {
     pub(super) fn whole(&self, kind: &Kind) -> Input<'a> {
         let takes_it = match self.input {
             Input::Number(_) => {
-                matches!(kind, Kind::Int { .. } | Kind::Float { .. } | Kind::Decimal { .. } | Kind::Timestamp | Kind::TimestampTz | Kind::Json)
+                matches!(kind, Kind::Int { .. } | Kind::Float { .. } | Kind::Decimal { .. } | Kind::Timestamp { .. } | Kind::TimestampTz { .. } | Kind::Json)
             }
             Input::Bool(_) => matches!(kind, Kind::Bool | Kind::Json),
             _ => true,

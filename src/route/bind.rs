@@ -87,7 +87,7 @@ fn key_equality(table: &Table, key: &[usize]) -> KeyEquality {
 fn version(config: &RouteConfig, table: &Table, name: &str) -> Result<usize, Fault> {
     let index = index_of(table, name).ok_or_else(|| missing(config, table, "version", name))?;
     match table.columns.get(index) {
-        Some(column) if matches!(column.kind, Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Other) => {
+        Some(column) if matches!(column.kind, Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Array { .. } | Kind::Other) => {
             let detail = format!("{name} is {}, whose order is not known outside the database, so it cannot be the version", column.declared);
             Err(halt(config, "version-type", detail, "take an integer, a timestamp, a date, a text or a uuid").with_column(name))
         }

@@ -72,11 +72,11 @@ impl Values {
     pub fn for_kind(kind: &Kind) -> Self {
         match kind {
             Kind::Bool => Self::Bool(Vec::new()),
-            Kind::Int { .. } | Kind::Date | Kind::Time | Kind::Timestamp | Kind::TimestampTz => Self::Int(Vec::new()),
+            Kind::Int { .. } | Kind::Date | Kind::Time { .. } | Kind::Timestamp { .. } | Kind::TimestampTz { .. } => Self::Int(Vec::new()),
             Kind::Float { .. } => Self::Float(Vec::new()),
             Kind::Bytes { .. } => Self::Bytes(Strings::default()),
             Kind::Uuid => Self::Uuid(Vec::new()),
-            Kind::Text { .. } | Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Other => Self::Text(Strings::default()),
+            Kind::Text { .. } | Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Array { .. } | Kind::Other => Self::Text(Strings::default()),
         }
     }
 

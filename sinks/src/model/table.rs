@@ -73,13 +73,24 @@ pub enum Kind {
     },
     Uuid,
     Date,
-    Time,
+    /// Of a time, `digits` after the point of its second are kept: 6 at most, which is a microsecond.
+    Time {
+        digits: u8,
+    },
     /// Without a zone.
-    Timestamp,
-    TimestampTz,
+    Timestamp {
+        digits: u8,
+    },
+    TimestampTz {
+        digits: u8,
+    },
     Json,
     Enum {
         labels: Vec<String>,
+    },
+    /// Of any dimension.
+    Array {
+        element: Box<Kind>,
     },
     /// Anything else that the database reads from text by a cast to the column's type.
     Other,

@@ -36,10 +36,10 @@ impl Element {
             Kind::Bytes { .. } => Self::Bytea,
             Kind::Uuid => Self::Uuid,
             Kind::Date => Self::Date,
-            Kind::Time => Self::Time,
-            Kind::Timestamp => Self::Timestamp,
-            Kind::TimestampTz => Self::TimestampTz,
-            Kind::Text { .. } | Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Other => Self::Text,
+            Kind::Time { .. } => Self::Time,
+            Kind::Timestamp { .. } => Self::Timestamp,
+            Kind::TimestampTz { .. } => Self::TimestampTz,
+            Kind::Text { .. } | Kind::Decimal { .. } | Kind::Json | Kind::Enum { .. } | Kind::Array { .. } | Kind::Other => Self::Text,
         }
     }
 

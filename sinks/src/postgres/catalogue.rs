@@ -3,7 +3,7 @@
 use sqlx::{Row, postgres::PgRow};
 
 use super::{
-    kind::{is_equal_by_bytes, kind},
+    kind::{array, is_equal_by_bytes, kind},
     session::PostgresSession,
 };
 use crate::{
@@ -164,10 +164,15 @@ fn read_column(row: &PgRow) -> Result<(i32, TableColumn), sqlx::Error> {
         ("d", _) => Generated::ByDefault,
         _ => Generated::No,
     };
+    let declared: String = row.try_get(2)?;
+    let kind = match array(&declared) {
+        Some(array) => array,
+        None => kind(&row.try_get::<String, _>(3)?, row.try_get(4)?, &row.try_get::<String, _>(5)?, row.try_get(6)?, row.try_get(11)?),
+    };
     let column = TableColumn {
         name: Identifier::new(&row.try_get::<String, _>(1)?),
-        kind: kind(&row.try_get::<String, _>(3)?, row.try_get(4)?, &row.try_get::<String, _>(5)?, row.try_get(6)?, row.try_get(11)?),
-        declared: row.try_get(2)?,
+        kind,
+        declared,
         nullable: row.try_get(7)?,
         has_default: row.try_get::<bool, _>(8)? || generated != Generated::No,
         generated,

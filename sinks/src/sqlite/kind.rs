@@ -36,12 +36,15 @@ pub(super) fn affinity(declared: &str, strict: bool) -> Affinity {
 pub(super) fn is_equal_by_bytes(column: &TableColumn) -> bool {
     match &column.kind {
         Kind::Bool | Kind::Int { .. } | Kind::Text { .. } | Kind::Bytes { .. } | Kind::Uuid => true,
-        Kind::Date | Kind::Time | Kind::Timestamp | Kind::TimestampTz | Kind::Enum { .. } => true,
+        Kind::Date | Kind::Time { .. } | Kind::Timestamp { .. } | Kind::TimestampTz { .. } | Kind::Enum { .. } => true,
         Kind::Decimal { exact, .. } => *exact,
         // Zero has two signs, and what reads as a number may be stored as one.
-        Kind::Float { .. } | Kind::Json | Kind::Other => false,
+        Kind::Float { .. } | Kind::Json | Kind::Array { .. } | Kind::Other => false,
     }
 }
+
+/// A time is a text of our own, which keeps microseconds whatever is declared.
+const DIGITS: u8 = 6;
 
 pub(super) fn kind(declared: &str, strict: bool) -> Kind {
     let upper = declared.to_ascii_uppercase();
@@ -55,10 +58,10 @@ pub(super) fn kind(declared: &str, strict: bool) -> Kind {
         (Affinity::Blob, _) => Kind::Other,
         (Affinity::Numeric, "BOOL" | "BOOLEAN") => Kind::Bool,
         (Affinity::Numeric, "DATE") => Kind::Date,
-        (Affinity::Numeric, "TIME") => Kind::Time,
+        (Affinity::Numeric, "TIME") => Kind::Time { digits: DIGITS },
         // An instant, stored in UTC: that is what SQLite's own functions take a text with Z for.
-        (Affinity::Numeric, "DATETIME" | "TIMESTAMP" | "TIMESTAMPTZ" | "TIMESTAMP WITH TIME ZONE") => Kind::TimestampTz,
-        (Affinity::Numeric, "TIMESTAMP WITHOUT TIME ZONE") => Kind::Timestamp,
+        (Affinity::Numeric, "DATETIME" | "TIMESTAMP" | "TIMESTAMPTZ" | "TIMESTAMP WITH TIME ZONE") => Kind::TimestampTz { digits: DIGITS },
+        (Affinity::Numeric, "TIMESTAMP WITHOUT TIME ZONE") => Kind::Timestamp { digits: DIGITS },
         (Affinity::Numeric, "JSON" | "JSONB") => Kind::Json,
         (Affinity::Numeric, "UUID") => Kind::Uuid,
         (Affinity::Numeric, _) => {
@@ -92,7 +95,8 @@ mod tests {
             ("", Kind::Other),
             ("BOOLEAN", Kind::Bool),
             ("DATE", Kind::Date),
-            ("DATETIME", Kind::TimestampTz),
+            ("DATETIME", Kind::TimestampTz { digits: 6 }),
+            ("TIMESTAMP(3)", Kind::TimestampTz { digits: 6 }),
             ("JSONB", Kind::Json),
             ("UUID", Kind::Uuid),
             ("DECIMAL(12,2)", Kind::Decimal { precision: Some(12), scale: Some(2), exact: false }),

@@ -27,9 +27,9 @@ pub(super) fn bind<'q>(query: SqliteQuery<'q>, cell: Cell<'q>, column: &TableCol
         (Cell::Absent | Cell::Null, _) => query.bind(None::<i64>),
         (Cell::Bool(value), _) => query.bind(i64::from(value)),
         (Cell::Int(days), Kind::Date) => query.bind(date(days).ok_or_else(|| bad("out-of-range", "a date outside of the years 0 to 9999"))?),
-        (Cell::Int(microseconds), Kind::Time) => query.bind(time(microseconds)),
-        (Cell::Int(microseconds), Kind::Timestamp | Kind::TimestampTz) => {
-            let zone = if column.kind == Kind::TimestampTz { "Z" } else { "" };
+        (Cell::Int(microseconds), Kind::Time { .. }) => query.bind(time(microseconds)),
+        (Cell::Int(microseconds), Kind::Timestamp { .. } | Kind::TimestampTz { .. }) => {
+            let zone = if matches!(column.kind, Kind::TimestampTz { .. }) { "Z" } else { "" };
             query.bind(timestamp(microseconds, zone).ok_or_else(|| bad("out-of-range", "a time outside of the years 0 to 9999"))?)
         }
         (Cell::Int(value), _) => query.bind(value),

@@ -23,13 +23,17 @@ fn kind(declared: &str) -> Kind {
         "bytea" => Kind::Bytes { max_bytes: None },
         "uuid" => Kind::Uuid,
         "date" => Kind::Date,
-        "time" | "time(0)" => Kind::Time,
-        "timestamp" => Kind::Timestamp,
-        "timestamptz" | "timestamptz(0)" => Kind::TimestampTz,
+        "time" => Kind::Time { digits: 6 },
+        "time(0)" => Kind::Time { digits: 0 },
+        "timestamp" => Kind::Timestamp { digits: 6 },
+        "timestamptz" => Kind::TimestampTz { digits: 6 },
+        "timestamptz(0)" => Kind::TimestampTz { digits: 0 },
         "jsonb" => Kind::Json,
-        "inet" | "integer[]" | "bytea[]" => Kind::Other,
+        "inet" => Kind::Other,
         _ => {
-            if let Some(labels) = inside("enum(") {
+            if let Some(element) = declared.strip_suffix("[]") {
+                Kind::Array { element: Box::new(kind(element)) }
+            } else if let Some(labels) = inside("enum(") {
                 Kind::Enum { labels: labels.split(',').map(str::to_owned).collect() }
             } else if let Some(chars) = inside("varchar(") {
                 Kind::Text { max_chars: Some(chars.parse().unwrap()) }

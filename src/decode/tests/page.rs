@@ -37,9 +37,9 @@ fn becomes(column: &str, json: &str) -> String {
     let text = match (kind(declared), fixture.last()[0]) {
         (_, Cell::Null) => return "NULL".to_owned(),
         (Kind::Date, Cell::Int(days)) => tz::Offset::UTC.to_datetime(instant(days * 86_400_000_000)).date().to_string(),
-        (Kind::Time, Cell::Int(microseconds)) => (civil::Time::midnight() + SignedDuration::from_micros(microseconds)).to_string(),
-        (Kind::Timestamp, Cell::Int(microseconds)) => tz::Offset::UTC.to_datetime(instant(microseconds)).to_string(),
-        (Kind::TimestampTz, Cell::Int(microseconds)) => instant(microseconds).to_string(),
+        (Kind::Time { .. }, Cell::Int(microseconds)) => (civil::Time::midnight() + SignedDuration::from_micros(microseconds)).to_string(),
+        (Kind::Timestamp { .. }, Cell::Int(microseconds)) => tz::Offset::UTC.to_datetime(instant(microseconds)).to_string(),
+        (Kind::TimestampTz { .. }, Cell::Int(microseconds)) => instant(microseconds).to_string(),
         (_, Cell::Int(value)) => value.to_string(),
         (_, Cell::Bool(value)) => value.to_string(),
         (_, Cell::Float(value)) => value.to_string(),
