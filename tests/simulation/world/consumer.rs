@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::Arc,
+    time::Duration,
 };
 
 use oncesink::source::{Buffer, Change, Channels, Commit, Found, Identity, Input, Sequence, Source, Start, TopicFound};
@@ -13,7 +14,7 @@ use oncesink_sinks::{
 use tokio::{
     select,
     sync::mpsc::{self, UnboundedReceiver, UnboundedSender},
-    time::sleep,
+    time::{Instant, sleep},
 };
 
 use super::{
@@ -95,6 +96,9 @@ struct Position {
     /// Which making of the topic it reads: what it has fetched is of no other.
     incarnation: Option<u64>,
 }
+
+/// How long the client waits for an answer of the coordinator.
+const LOOK_UP_LIMIT: Duration = Duration::from_secs(4);
 
 struct Consumer {
     sim: Shared,
@@ -211,7 +215,13 @@ impl Consumer {
     async fn look_up(&mut self, partitions: &[Partition]) {
         self.sim.pause(self.worker, 1, 30).await;
         gate(&self.sim, self.worker).await;
-        // It polls before it gets to the question: the partitions may be lost by then.
+        // The coordinator is asked for the commits, and an answer is waited for.
+        let limit = Instant::now() + LOOK_UP_LIMIT;
+        while self.sim.lock().life(self.worker).is_some_and(|life| life.cut_off) && Instant::now() < limit {
+            sleep(Duration::from_millis(100)).await;
+            gate(&self.sim, self.worker).await;
+        }
+        // It is polled before it gets to the question: the partitions may be lost by then.
         self.notice_expulsion();
         let (partitions, topics) = self.ask_kafka(partitions).await;
         self.sim.lock().story.count(Event::LookedUp);

@@ -150,6 +150,7 @@ pub const TRANSITIONS: &[(&str, &str)] = &[
     ("running", "draining"),
     ("running", "lost"),
     ("running", "replaced"),
+    ("halting", "asking"),
     ("halting", "halting"),
     ("halting", "resting"),
     ("halting", "draining"),

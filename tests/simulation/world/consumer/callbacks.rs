@@ -169,14 +169,14 @@ impl Consumer {
         self.unassign(partitions);
         // Records that were fetched before the client knew come before it says so.
         self.deliver_stale();
-        if partitions.is_empty() && (repeat == Repeat::No || self.unanswered.is_empty()) {
+        // What the engine had not given back when the group stopped waiting is lost as well.
+        let mut partitions = partitions.to_vec();
+        partitions.append(&mut self.unanswered);
+        if partitions.is_empty() {
             return;
         }
-        let mut partitions = partitions.to_vec();
         if repeat != Repeat::No {
             let _ = self.changes.send(Change::Lost { partitions: partitions.clone() });
-            // What the engine has not given back when the group stopped waiting is lost as well.
-            partitions.append(&mut self.unanswered);
         }
         let _ = self.changes.send(Change::Lost { partitions });
     }

@@ -25,13 +25,22 @@ impl Strike<'_> {
         }
     }
 
-    /// A record that nobody has read yet is one that the tables refuse, or that does not fit them at all, until somebody alters them.
+    /// A record that nobody has read yet is one that the tables refuse, or that does not fit them at all, until somebody alters them; or one
+    /// of each, the second of which is met while the first is on its way.
     pub(super) fn poison(&mut self) {
-        let (lasts, is_misfit) = (self.milliseconds(1000, 8000), self.chance(50));
         let Some(partition) = self.partition(|_, _, _| true) else { return };
+        let is_misfit = self.chance(50);
+        self.poison_one(&partition, is_misfit);
+        if !is_misfit && self.chance(50) {
+            self.poison_one(&partition, true);
+        }
+    }
+
+    fn poison_one(&mut self, partition: &Partition, is_misfit: bool) {
+        let lasts = self.milliseconds(1000, 8000);
         let mut world = self.sim.lock();
         let skips = world.plan.skips;
-        let Entry::Record(fact) = world.log.produce(&partition, skips, &mut self.dice) else { return };
+        let Entry::Record(fact) = world.log.produce(partition, skips, &mut self.dice) else { return };
         // Where no table tells which records were left out, none may be.
         if skips && partition.topic.as_ref() == TopicKind::Events.name() {
             return;
