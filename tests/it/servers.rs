@@ -28,6 +28,14 @@ impl Server {
         Self::serve("kafka", &[&text(certificates())])
     }
 
+    /// A broker that is as fast as it can be: it starts later, and is not what a figure measures.
+    pub fn kafka_for_figures() -> Self {
+        let directory = fresh_directory("kafka");
+        let mut script = Command::new(scripts().join("kafka"));
+        script.arg("serve").arg(&directory).arg(text(certificates())).env("ONCESINK_KAFKA_COMPILER", "whole");
+        Self::run(script, directory)
+    }
+
     pub fn postgres() -> Self {
         Self::postgres_with(&[])
     }
