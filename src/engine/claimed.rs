@@ -147,7 +147,7 @@ impl Engine {
             sequence = lane.sequence;
         }
         // A record or a write that halted it is passed only when a batch says so, or when somebody moved the checkpoint away from it.
-        if self.clear_halt(partition, |halt| halt.met == Met::AtClaim || claimed.next.get() != halt.offset)
+        if self.clear_halt(partition, |halt| halt.met == Met::Claim || claimed.next.get() != halt.offset)
             && let Some(lane) = self.lanes.get(partition)
         {
             self.note_halts(vec![(partition.clone(), Some(lane.held()), None)]);
@@ -172,7 +172,7 @@ impl Engine {
                 lane.backoff.succeed();
                 let next = lane.ledger.applied();
                 lane.ledger.forget_taken();
-                self.halt(partition, Halt::fault(fault, next, Met::AtClaim));
+                self.halt(partition, Halt::fault(fault, next, Met::Claim));
             }
         }
     }

@@ -39,30 +39,30 @@ pub struct Halt {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Met {
     /// Before the first record: over once the partition runs again.
-    AtClaim,
+    Claim,
     /// At a record: over once a batch gets past it. `skip` can end it.
-    AtRecord,
+    Record,
     /// At a write, whatever the record: over once a batch gets past it.
-    AtWrite,
+    Write,
 }
 
 impl Halt {
     #[must_use]
     pub fn new(reason: impl Into<Cow<'static, str>>, detail: impl Into<String>, offset: i64) -> Self {
-        Self { reason: reason.into(), detail: detail.into(), mend: None, offset, since: Instant::now(), met: Met::AtClaim }
+        Self { reason: reason.into(), detail: detail.into(), mend: None, offset, since: Instant::now(), met: Met::Claim }
     }
 
     /// A record that does not decode.
     #[must_use]
     pub fn bad_record(bad: &Bad, target: &Target, offset: i64) -> Self {
         let route = &target.route;
-        Self { met: Met::AtRecord, mend: widening(target, bad), ..Self::new(bad.rule, format!("{bad} (route {route})"), offset) }
+        Self { met: Met::Record, mend: widening(target, bad), ..Self::new(bad.rule, format!("{bad} (route {route})"), offset) }
     }
 
     /// A record that the database refuses.
     #[must_use]
     pub fn refused_record(fault: &Fault, offset: i64) -> Self {
-        Self { met: Met::AtRecord, mend: fault.mend.clone(), ..Self::new(fault.reason.clone(), describe(fault), offset) }
+        Self { met: Met::Record, mend: fault.mend.clone(), ..Self::new(fault.reason.clone(), describe(fault), offset) }
     }
 
     #[must_use]
@@ -73,7 +73,7 @@ impl Halt {
     /// The topic is another one under the same name. No claim passes that, until somebody has moved the checkpoint.
     #[must_use]
     pub fn recreated(detail: impl Into<String>, next: NextOffset) -> Self {
-        Self { met: Met::AtWrite, ..Self::new(TOPIC_RECREATED, detail, next.get()) }
+        Self { met: Met::Write, ..Self::new(TOPIC_RECREATED, detail, next.get()) }
     }
 
     #[must_use]
@@ -123,7 +123,7 @@ impl HaltLog {
         let mut text = format!("halted {place}: {}: {}", halt.reason, halt.detail);
         let mut line = |what: &str, says: String| text.push_str(&format!("\n  {what:<5}  {says}"));
         line("state", format!("all before {} is committed; {partition} waits there; the other partitions go on", halt.offset));
-        let at_record = halt.met == Met::AtRecord;
+        let at_record = halt.met == Met::Record;
         if at_record {
             line("look", format!("kcat -C -b {brokers} -t {} -p {} -o {} -c 1", partition.topic, partition.index, halt.offset));
         }

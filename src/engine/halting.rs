@@ -57,7 +57,7 @@ impl Engine {
             lane.log.note(&self.settings, &lane.partition, &halt);
             // The row of another deployment is its own: a note there would make it look halted.
             if halt.reason != "another-deployment" {
-                let held = (halt.met != Met::AtClaim).then(|| lane.held());
+                let held = (halt.met != Met::Claim).then(|| lane.held());
                 notes.push((lane.partition.clone(), held, Some(halt.stored())));
             }
             lane.halted = Some(halt);

@@ -156,7 +156,7 @@ impl Lane {
     /// Whether Kafka may be told what is durable: not where the claim was refused or another worker has it.
     #[must_use]
     pub fn may_commit(&self) -> bool {
-        self.may_write() || self.halted.as_ref().is_some_and(|halt| halt.met != Met::AtClaim)
+        self.may_write() || self.halted.as_ref().is_some_and(|halt| halt.met != Met::Claim)
     }
 
     /// Nothing happened for that long, and nothing is on its way.

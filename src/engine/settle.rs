@@ -221,7 +221,7 @@ impl Engine {
             FaultClass::Halt if pending.batch.spans.len() > 1 || planted!(WorldsFaultIsSkipped) => self.split(slot, pending, &fault),
             FaultClass::Halt => {
                 for span in &pending.batch.spans {
-                    self.stop_at_write(&span.partition, Halt::fault(&fault, span.from, Met::AtWrite));
+                    self.stop_at_write(&span.partition, Halt::fault(&fault, span.from, Met::Write));
                 }
             }
         }
@@ -255,7 +255,7 @@ impl Engine {
         for span in &pending.batch.spans {
             self.outdated.insert(span.partition.topic.clone());
             if again {
-                self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::AtWrite));
+                self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::Write));
             } else {
                 tracing::warn!(pipeline = %self.settings.pipeline, partition = %span.partition, %fault, "the table has changed; describing it again");
                 self.restart(&span.partition, None);

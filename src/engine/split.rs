@@ -43,7 +43,7 @@ impl Engine {
     pub fn poison(&mut self, slot: usize, mut pending: Pending, fault: &Fault) {
         let Some(span) = pending.batch.spans.first().cloned() else { return };
         let Some(mark) = pending.batch.records().next().map(|(_, mark)| *mark) else {
-            self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::AtWrite));
+            self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::Write));
             return;
         };
         let skips = self.topics.get(&span.partition.topic).is_some_and(|plan| plan.routes.iter().all(|route| route.on_bad_record == OnBadRecord::Skip));

@@ -93,7 +93,7 @@ impl Engine {
             Err(fault) if fault.reason == reason::MISSING_BOOKKEEPING => {
                 for partition in idle {
                     let Some(next) = self.lanes.get(&partition).map(|lane| lane.ledger.applied()) else { continue };
-                    self.stop_at_write(&partition, Halt::fault(&fault, next, Met::AtClaim));
+                    self.stop_at_write(&partition, Halt::fault(&fault, next, Met::Claim));
                 }
                 return;
             }

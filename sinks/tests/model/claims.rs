@@ -94,7 +94,7 @@ impl Rules {
         if unlimited {
             row.durable = self.bounds.offsets;
         }
-        let start = self.product.decide(p, state.workers[w].exactly_once, state.workers[w].lanes[p].has_held, &row, topic_has_rows, found, policy)?;
+        let start = self.product.decide(p, &state.workers[w], &row, topic_has_rows, found, policy)?;
         // What is written down stays right; it is only not asked.
         let durable = start.next.max(NextOffset::new(i64::from(state.database[p].row.durable)));
         Ok(if unlimited { Start { durable, ..start } } else { start })

@@ -12,7 +12,7 @@ use oncesink_sinks::{
     start::{self, Start},
 };
 
-use crate::state::{Claim, Commit, Committed, Lane, PARTITIONS, Row, Span};
+use crate::state::{Claim, Commit, Committed, Lane, PARTITIONS, Row, Span, Worker};
 
 const DATABASE: &str = "db";
 
@@ -109,16 +109,7 @@ impl Product {
     }
 
     /// Where a claim starts, by what Kafka said and `policy`.
-    pub fn decide(
-        &self,
-        partition: usize,
-        exactly_once: bool,
-        has_held: bool,
-        row: &Row,
-        topic_has_rows: bool,
-        found: Committed,
-        policy: u8,
-    ) -> Result<Start, NotClaimed> {
+    pub fn decide(&self, partition: usize, worker: &Worker, row: &Row, topic_has_rows: bool, found: Committed, policy: u8) -> Result<Start, NotClaimed> {
         let committed = match found.kind {
             Commit::Nothing => Found::Nothing,
             Commit::Ours => Found::At { next: offset(found.next), metadata: start::commit_metadata(DATABASE, Delivery::ExactlyOnce) },
@@ -126,8 +117,8 @@ impl Product {
         };
         let wanted = Wanted {
             partition: self.partitions[partition].clone(),
-            delivery: delivery(exactly_once),
-            held: has_held.then_some(Epoch(1)),
+            delivery: delivery(worker.exactly_once),
+            held: worker.lanes[partition].has_held.then_some(Epoch(1)),
             committed,
             start: Some(offset(policy)),
             beginning: Some(offset(0)),

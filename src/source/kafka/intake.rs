@@ -73,6 +73,15 @@ struct Block {
     opened: Instant,
 }
 
+/// What becomes of partitions that the client gave up.
+#[derive(Debug, Default)]
+pub(super) struct GivenUp {
+    /// To be read on from where they are.
+    pub again: Vec<(Partition, i64)>,
+    /// Kafka has not what was to be read next.
+    pub outside: Vec<(Partition, Sequence, Ends)>,
+}
+
 /// What the statistics led to.
 #[derive(Debug, Default)]
 pub(super) struct Observed {
@@ -200,9 +209,9 @@ impl Intake {
         reading.filter_map(stop).collect()
     }
 
-    /// Partitions that the client gave up, as they were found: which are to be read on from where they are, and which Kafka has not.
-    pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> (Vec<(Partition, i64)>, Vec<(Partition, Sequence, Ends)>) {
-        let (mut again, mut outside) = (Vec::new(), Vec::new());
+    /// Partitions that the client gave up, as they were found.
+    pub(super) fn judge_given_up(&mut self, found: Vec<Found>) -> GivenUp {
+        let mut given_up = GivenUp::default();
         for found in found {
             let Some(reading) = self.readings.get_mut(&found.partition).filter(|reading| reading.is_active()) else { continue };
             match found.ends {
@@ -210,14 +219,14 @@ impl Intake {
                 None => {
                     self.given_up.insert(found.partition);
                 }
-                Some(ends) if (ends.low.get()..=ends.high.get()).contains(&reading.next) => again.push((found.partition, reading.next)),
+                Some(ends) if (ends.low.get()..=ends.high.get()).contains(&reading.next) => given_up.again.push((found.partition, reading.next)),
                 Some(ends) => {
                     reading.stands = true;
-                    outside.extend(reading.sequence.map(|sequence| (found.partition, sequence, ends)));
+                    given_up.outside.extend(reading.sequence.map(|sequence| (found.partition, sequence, ends)));
                 }
             }
         }
-        (again, outside)
+        given_up
     }
 
     pub(super) fn asked_to_commit(&mut self, commits: &[Commit]) {
@@ -328,12 +337,12 @@ mod tests {
             let ends = ends.map(|(low, high)| Ends { low: NextOffset::new(low), high: NextOffset::new(high) });
             vec![Found { partition: partition.clone(), committed: Committed::Unknown, ends }]
         };
-        let (again, outside) = intake.judge_given_up(found(None));
+        let GivenUp { again, outside } = intake.judge_given_up(found(None));
         assert!(again.is_empty() && outside.is_empty());
         assert_eq!(std::mem::take(&mut intake.given_up), BTreeSet::from([partition.clone()]));
-        let (again, outside) = intake.judge_given_up(found(Some((0, 10))));
+        let GivenUp { again, outside } = intake.judge_given_up(found(Some((0, 10))));
         assert!(again == [(partition.clone(), 10)] && outside.is_empty() && intake.given_up.is_empty());
-        let (again, outside) = intake.judge_given_up(found(Some((11, 20))));
+        let GivenUp { again, outside } = intake.judge_given_up(found(Some((11, 20))));
         assert!(again.is_empty() && outside.len() == 1 && intake.active().is_empty());
     }
 }

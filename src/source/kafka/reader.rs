@@ -19,7 +19,7 @@ use rdkafka::{
 use super::{
     context::Context,
     damage::{Damage, Meaning, meaning},
-    intake::Reading,
+    intake::{GivenUp, Reading},
     look_up::{list_of, look_up},
     rebalance::{commit, reposition},
 };
@@ -240,7 +240,7 @@ impl Reader {
             return;
         }
         let (found, _) = look_up(&self.consumer, &given_up, &self.context().start, self.look_up_limit());
-        let (again, outside) = self.context().intake().judge_given_up(found);
+        let GivenUp { again, outside } = self.context().intake().judge_given_up(found);
         if !outside.is_empty() {
             self.pause(&outside.iter().map(|(partition, ..)| partition.clone()).collect::<Vec<_>>());
             // Behind the records that were read before it: those are still applied.

@@ -1,6 +1,6 @@
 //! What is read, and when: in pieces, with what is stale in between.
 
-use oncesink::source::{Change, Input, RecordsBuilder, Sequence};
+use oncesink::source::{Input, RecordsBuilder, Sequence};
 use oncesink_sinks::model::{NextOffset, Partition};
 use rand::Rng;
 
