@@ -7,6 +7,7 @@ use std::{
     net::{TcpListener, TcpStream},
     path::{Path, PathBuf},
     process::{Child, Command, ExitStatus, Stdio},
+    sync::atomic::{AtomicU32, Ordering},
     time::Duration,
 };
 
@@ -270,9 +271,13 @@ pub fn path(file: &PipelineFile) -> &str {
     file.path.to_str().expect("a path of text")
 }
 
-/// A loopback port that nobody holds now.
+/// A loopback port that nobody holds now. Each is given out once, as who asked for it may not listen there yet, and they lie below those
+/// of the servers and those that the kernel gives to outgoing connections.
 pub fn free_address() -> String {
-    TcpListener::bind("127.0.0.1:0").and_then(|listener| listener.local_addr()).expect("a free port").to_string()
+    static GIVEN: AtomicU32 = AtomicU32::new(0);
+    let is_free = |port: &u32| TcpListener::bind(format!("127.0.0.1:{port}")).is_ok();
+    let mut ports = (0..10_000).map(|_| 2_000 + (std::process::id() * 97 + GIVEN.fetch_add(1, Ordering::Relaxed)) % 10_000);
+    format!("127.0.0.1:{}", ports.find(is_free).expect("a free port"))
 }
 
 fn spawn(directory: &Path, arguments: &[&str], variables: &[(&str, &str)]) -> Child {
