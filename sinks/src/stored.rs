@@ -24,7 +24,7 @@ where
     let halt_reason: Option<String> = row.try_get(14)?;
     let delivery: Delivery = row.try_get::<String, _>(6)?.parse().map_err(|error| sqlx::Error::Decode(Box::new(error)))?;
     Ok(CheckpointRow {
-        partition: Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?),
+        partition: partition(row)?,
         claim: Claim { epoch: Epoch(row.try_get(2)?), id: ClaimId(row.try_get(3)?) },
         next_offset: NextOffset::new(row.try_get(4)?),
         durable: NextOffset::new(row.try_get(5)?),
@@ -51,4 +51,15 @@ where
             None => None,
         },
     })
+}
+
+/// Reads the partition of a row that begins with `topic, partition`.
+pub(crate) fn partition<R>(row: &R) -> Result<Partition, sqlx::Error>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    i32: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))
 }

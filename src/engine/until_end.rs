@@ -28,7 +28,7 @@ const HALT_STANDS: Duration = Duration::from_secs(5);
 /// A halt that is noted in a row.
 pub(super) struct StandsElsewhere {
     claim: Claim,
-    halt: Option<StoredHalt>,
+    halt: StoredHalt,
     since: Instant,
 }
 
@@ -115,11 +115,11 @@ impl Engine {
         // The note of a halt outlives it until the next batch: at another worker it counts once nothing has happened for a while.
         let halts: BTreeMap<Partition, StandsElsewhere> = rows
             .iter()
-            .filter(|row| row.halt.is_some())
-            .map(|row| {
-                let known = self.halts_elsewhere.get(&row.partition).filter(|known| known.claim == row.claim && known.halt == row.halt);
+            .filter_map(|row| {
+                let halt = row.halt.as_ref()?;
+                let known = self.halts_elsewhere.get(&row.partition).filter(|known| known.claim == row.claim && known.halt == *halt);
                 let since = known.map_or(now, |known| known.since);
-                (row.partition.clone(), StandsElsewhere { claim: row.claim, halt: row.halt.clone(), since })
+                Some((row.partition.clone(), StandsElsewhere { claim: row.claim, halt: halt.clone(), since }))
             })
             .collect();
         let is_reached = |(partition, end): (&Partition, &NextOffset)| match (self.lanes.get(partition), halts.get(partition)) {

@@ -30,9 +30,8 @@ impl Server {
 
     /// A broker that is as fast as it can be: it starts later, and is not what a figure measures.
     pub fn kafka_for_figures() -> Self {
-        let directory = fresh_directory("kafka");
-        let mut script = Command::new(scripts().join("kafka"));
-        script.arg("serve").arg(&directory).arg(text(certificates())).env("ONCESINK_KAFKA_COMPILER", "whole");
+        let (mut script, directory) = serving("kafka", &[&text(certificates())]);
+        script.env("ONCESINK_KAFKA_COMPILER", "whole");
         Self::run(script, directory)
     }
 
@@ -59,9 +58,7 @@ impl Server {
     }
 
     fn serve(kind: &str, arguments: &[&str]) -> Self {
-        let directory = fresh_directory(kind);
-        let mut script = Command::new(scripts().join(kind));
-        script.arg("serve").arg(&directory).args(arguments);
+        let (script, directory) = serving(kind, arguments);
         Self::run(script, directory)
     }
 
@@ -142,6 +139,14 @@ impl Server {
         let facts = answer.strip_prefix("ready ").unwrap_or_else(|| panic!("the server did not start: {answer}; see {}", self.directory.display()));
         self.ready = facts.split(' ').filter_map(|fact| fact.split_once('=')).map(|(name, value)| (name.to_owned(), value.to_owned())).collect();
     }
+}
+
+/// The script of a server that serves from a directory of its own.
+fn serving(kind: &str, arguments: &[&str]) -> (Command, PathBuf) {
+    let directory = fresh_directory(kind);
+    let mut script = Command::new(scripts().join(kind));
+    script.arg("serve").arg(&directory).args(arguments);
+    (script, directory)
 }
 
 impl Drop for Server {

@@ -218,7 +218,7 @@ impl Session for PostgresSession {
         let names: Vec<&str> = topics.iter().map(|topic| &**topic).collect();
         let sql = self.statements.with_rows.clone();
         let query = sqlx::query(execute::text(&sql)).bind(pipeline).bind(names);
-        self.fetch(query, During::Bookkeeping, |row| Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))).await
+        self.fetch(query, During::Bookkeeping, stored::partition).await
     }
 
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {

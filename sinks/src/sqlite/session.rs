@@ -89,7 +89,7 @@ impl SqliteSession {
         if hold != Hold::Nothing
             && let Some(until) = self.gives_way_until.take()
         {
-            tokio::time::sleep(until.saturating_duration_since(Instant::now())).await;
+            tokio::time::sleep_until(until.into()).await;
         }
         let deadline = Instant::now() + self.options.lock_timeout;
         loop {
@@ -264,7 +264,7 @@ impl Session for SqliteSession {
         for topic in topics {
             query = query.bind(&**topic);
         }
-        self.fetch(query, During::Bookkeeping, |row| Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))).await
+        self.fetch(query, During::Bookkeeping, stored::partition).await
     }
 
     async fn insert_absent(&mut self, pipeline: &str, rows: &[CheckpointRow]) -> Result<(), Fault> {

@@ -154,13 +154,16 @@ impl Intake {
     /// What may lie at a damaged place: everything that is fetched and not known to be at the end of its log.
     pub(super) fn suspects(&self) -> Vec<(Partition, i64)> {
         let is_at_end = |reading: &Reading| reading.end.is_some_and(|end| reading.next >= end);
-        let suspects = self.readings.iter().filter(|(_, reading)| reading.is_active() && !is_at_end(reading));
-        suspects.map(|(partition, reading)| (partition.clone(), reading.next)).collect()
+        self.fetched().filter(|(_, reading)| !is_at_end(reading)).map(|(partition, reading)| (partition.clone(), reading.next)).collect()
     }
 
     /// Everything that is fetched while there is room, and where it is.
     pub(super) fn active(&self) -> Vec<(Partition, i64)> {
-        self.readings.iter().filter(|(_, reading)| reading.is_active()).map(|(partition, reading)| (partition.clone(), reading.next)).collect()
+        self.fetched().map(|(partition, reading)| (partition.clone(), reading.next)).collect()
+    }
+
+    fn fetched(&self) -> impl Iterator<Item = (&Partition, &Reading)> {
+        self.readings.iter().filter(|(_, reading)| reading.is_active())
     }
 
     /// A pause or its end: positions that were reported before say nothing any more.
