@@ -79,7 +79,7 @@ fn the_database_stops_while_the_buffer_is_full() {
     producer.flush();
     wait_until(seconds(120), "max_buffer is full", || {
         worker.assert_runs();
-        worker.held() >= MAX_BUFFER
+        worker.holds_its_limit(MAX_BUFFER)
     });
     let rebalances = worker.metric("oncesink_rebalances_total", &[]);
     let (full, stays) = (Instant::now(), seconds(u64::from(count(60, 600))));

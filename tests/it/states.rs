@@ -486,7 +486,7 @@ fn max_buffer_is_full() -> Reached {
     job.send(100_000);
     wait_until(seconds(60), "max_buffer is full", || {
         worker.assert_runs();
-        worker.held() >= LIMIT
+        worker.holds_its_limit(LIMIT)
     });
     Reached::new(worker, (server, job))
 }

@@ -227,6 +227,12 @@ impl Worker {
         self.status().and_then(|status| status["buffer_bytes"].as_u64()).unwrap_or(0)
     }
 
+    /// Whether it holds about as much as `limit` (`max_buffer`) allows. Records pass the limit, and then reading stops; decoded they
+    /// may take less than as they came, so what it settles at can be a little below.
+    pub fn holds_its_limit(&self, limit: u64) -> bool {
+        self.held() >= limit / 10 * 9
+    }
+
     pub fn applied_by(&self, route: &str) -> f64 {
         self.metric("oncesink_records_total", &[r#"outcome="applied""#, &format!(r#"route="{route}""#)]).unwrap_or(0.0)
     }
