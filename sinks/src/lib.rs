@@ -35,6 +35,7 @@ mod execute;
 pub mod fault;
 pub mod fence;
 pub mod model;
+mod nodelay;
 pub mod open;
 pub mod options;
 pub mod outcome;

@@ -21,6 +21,7 @@ use crate::{
     execute,
     fault::{During, Fault, FaultClass},
     model::{Operation, Partition, Shape, Target},
+    nodelay,
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     session_state::SessionState,
     stored,
@@ -63,6 +64,9 @@ impl PostgresSession {
             fault.detail = format!("{} ({})", fault.detail, options.address());
             fault
         })?;
+        if options.connect.get_socket().is_none() {
+            nodelay::send_at_once(options.connect.get_port());
+        }
         let statement_timeout = options.statement_timeout.as_millis();
         // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log.
         let begin = format!(
