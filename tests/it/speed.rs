@@ -22,7 +22,7 @@ use crate::{
 };
 
 const RECORDS: usize = 1_000_000;
-const ROUNDS: usize = 3;
+const ROUNDS: usize = 5;
 const MIB: u64 = 1024 * 1024;
 
 /// Orders of eight columns, about 150 bytes of JSON, on half as many keys as records.

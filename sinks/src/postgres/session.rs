@@ -21,7 +21,7 @@ use crate::{
     execute,
     fault::{During, Fault, FaultClass},
     model::{Operation, Partition, Shape, Target},
-    nodelay,
+    nodelay::sending_at_once,
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     session_state::SessionState,
     stored,
@@ -59,14 +59,12 @@ struct Known {
 impl PostgresSession {
     pub async fn connect(options: Arc<PostgresOptions>, statements: Arc<CheckpointStatements>) -> Result<Self, Fault> {
         let role = options.connect.get_username().to_owned();
-        let connection = within(CONNECT_LIMIT, PgConnection::connect_with(&options.connect)).await.map_err(|error| {
-            let mut fault = fault(&error, During::Connect, &role);
-            fault.detail = format!("{} ({})", fault.detail, options.address());
-            fault
-        })?;
-        if options.connect.get_socket().is_none() {
-            nodelay::send_at_once(options.connect.get_port());
-        }
+        let connection =
+            within(CONNECT_LIMIT, sending_at_once(options.connect.get_port(), PgConnection::connect_with(&options.connect))).await.map_err(|error| {
+                let mut fault = fault(&error, During::Connect, &role);
+                fault.detail = format!("{} ({})", fault.detail, options.address());
+                fault
+            })?;
         let statement_timeout = options.statement_timeout.as_millis();
         // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log.
         let begin = format!(
