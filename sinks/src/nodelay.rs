@@ -29,7 +29,7 @@ fn set_nodelay(port: u16) -> bool {
     let Ok(entries) = std::fs::read_dir("/dev/fd") else { return false };
     // All names first: the directory itself is one of them while it is read.
     let descriptors: Vec<i32> = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok()).collect();
-    descriptors.into_iter().fold(false, |any, descriptor| set_if_to(descriptor, port) || any)
+    descriptors.into_iter().filter(|descriptor| set_if_to(*descriptor, port)).count() > 0
 }
 
 #[cfg(unix)]
