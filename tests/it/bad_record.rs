@@ -67,11 +67,13 @@ fn its_partition_halts_and_the_others_go_on() {
     job.assert_halted_rows();
     assert!(!worker.log().contains(SECRET), "the value is never printed:\n{}", worker.log());
     // One halt does not make the worker unready: its body says it.
-    let (status, body) = worker.page("/ready").expect("it listens");
-    assert_eq!(status, 200, "{body}");
-    assert!(body.contains(&format!("{}:1", job.topic.name)), "the halted partition is named: {body}");
-    let halted = worker.metric("oncesink_partition_halted", &[&format!("topic=\"{}\"", job.topic.name), "partition=\"1\""]);
-    assert_eq!(halted, Some(1.0));
+    // What is reported follows what is done a little later.
+    wait_until(seconds(10), "the halted partition is named by /ready, which says 200", || {
+        worker.page("/ready").is_some_and(|(status, body)| status == 200 && body.contains(&format!("{}:1", job.topic.name)))
+    });
+    wait_until(seconds(10), "its metric says that it is halted", || {
+        worker.metric("oncesink_partition_halted", &[&format!("topic=\"{}\"", job.topic.name), "partition=\"1\""]) == Some(1.0)
+    });
 
     let status = oncesink(&["status", path(&job.file), "--json"]).expect_code(1);
     let json: Value = serde_json::from_str(&status.stdout).expect("JSON on standard output");
