@@ -15,6 +15,8 @@ pub struct Migration {
 
 pub const POSTGRES: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../postgres/0001_checkpoints.sql") }];
 
+pub const MYSQL: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../mysql/0001_checkpoints.sql") }];
+
 pub const SQLITE: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../sqlite/0001_checkpoints.sql") }];
 
 /// What is there, against what this binary knows.
@@ -75,7 +77,7 @@ mod tests {
 
     #[test]
     fn every_statement_is_found_whole() {
-        for migrations in [POSTGRES, SQLITE] {
+        for migrations in [POSTGRES, MYSQL, SQLITE] {
             let statements: Vec<String> = migrations.iter().flat_map(|migration| migration.statements("\"s\"")).collect();
             assert_eq!(statements.len(), 3);
             for statement in statements {

@@ -213,7 +213,13 @@ mod tests {
             has_default: false,
             generated: Generated::No,
         };
-        let table = Table { name: TableName::parse("t"), columns: ["id", "version", "a", "b"].map(column).to_vec(), keys: Vec::new(), warnings: Vec::new() };
+        let table = Table {
+            name: TableName::parse("t"),
+            columns: ["id", "version", "a", "b"].map(column).to_vec(),
+            keys: Vec::new(),
+            other_unique: Vec::new(),
+            warnings: Vec::new(),
+        };
         Arc::new(Target {
             route: Arc::from("t"),
             table: Arc::new(table),

@@ -27,6 +27,15 @@ pub(crate) fn quoted_text(name: &str) -> String {
     format!("\"{}\"", name.replace('\0', "").replace('"', "\"\""))
 }
 
+/// As MySQL quotes a name.
+pub(crate) fn backticked(name: &Identifier) -> String {
+    backticked_text(name.as_str())
+}
+
+pub(crate) fn backticked_text(name: &str) -> String {
+    format!("`{}`", name.replace('\0', "").replace('`', "``"))
+}
+
 pub(crate) fn qualified(name: &TableName) -> String {
     match &name.schema {
         Some(schema) => format!("{}.{}", quoted(schema), quoted(&name.name)),
@@ -53,6 +62,10 @@ mod tests {
             let inside = &text[1..text.len() - 1];
             prop_assert_eq!(inside.replace("\"\"", "").matches('"').count(), 0);
             prop_assert_eq!(inside.replace("\"\"", "\""), name.replace('\0', ""));
+            let text = backticked_text(&name);
+            let inside = &text[1..text.len() - 1];
+            prop_assert_eq!(inside.replace("``", "").matches('`').count(), 0);
+            prop_assert_eq!(inside.replace("``", "`"), name.replace('\0', ""));
         }
     }
 }

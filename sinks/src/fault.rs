@@ -37,6 +37,7 @@ pub mod reason {
     /// The bookkeeping tables are not there, or not as they were made.
     pub const MISSING_BOOKKEEPING: &str = "missing-bookkeeping";
     pub const NOT_NULL: &str = "not-null";
+    pub const PERMISSION: &str = "permission";
     pub const READ_ONLY: &str = "read-only";
     pub const STATEMENT_TIMEOUT: &str = "statement-timeout";
 }

@@ -11,7 +11,7 @@
 //! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
 //! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
 //! | [`options`], [`open`](mod@open) | from settings to a database |
-//! | [`postgres`], [`sqlite`] | the databases |
+//! | [`postgres`], [`mysql`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
 //! | [`plain_sql`] | plain SQL on a SQLite file, for the demo that judges the sink |
 //! | [`planted`] | the simulation's planted bugs, in the product's own code |
@@ -27,14 +27,17 @@
     )
 )]
 
+mod as_text;
 mod bookkeeping;
 pub mod checkpoint;
+mod chunks;
 pub mod claim;
 pub mod compact;
 mod execute;
 pub mod fault;
 pub mod fence;
 pub mod model;
+pub mod mysql;
 mod nodelay;
 pub mod open;
 pub mod options;

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use secrecy::ExposeSecret;
 
 use crate::{
+    mysql,
     options::{DatabaseOptions, OpenError},
     postgres,
     session::Database,
@@ -19,7 +20,7 @@ pub fn open(options: &DatabaseOptions) -> Result<Arc<dyn Database>, OpenError> {
     match scheme {
         "postgres" | "postgresql" => Ok(Arc::new(postgres::Postgres::new(postgres::PostgresOptions::read(options)?))),
         "sqlite" => Ok(Arc::new(sqlite::Sqlite::new(sqlite::SqliteOptions::read(options)?))),
-        "mysql" | "mariadb" => Err(OpenError::Later(scheme.to_owned())),
+        "mysql" | "mariadb" => Ok(Arc::new(mysql::MySql::new(mysql::MySqlOptions::read(options)?))),
         other if plausible => Err(OpenError::Unknown(other.to_owned())),
         _ => Err(OpenError::NoScheme),
     }

@@ -7,7 +7,7 @@ use secrecy::SecretString;
 /// `database:` of a file, with its secrets read.
 #[derive(Clone, Debug)]
 pub struct DatabaseOptions {
-    /// `postgres://…` or `sqlite://…`. It may hold a password, so it is never printed.
+    /// `postgres://…`, `mysql://…`, `mariadb://…` or `sqlite://…`. It may hold a password, so it is never printed.
     pub url: SecretString,
     /// Overrides the user of the URL.
     pub username: Option<String>,
@@ -19,8 +19,9 @@ pub struct DatabaseOptions {
     pub ca: Option<PathBuf>,
     /// The longest that one statement may run.
     pub statement_timeout: Duration,
-    /// The schema of the bookkeeping tables. SQLite has none.
-    pub bookkeeping: String,
+    /// The schema of the bookkeeping tables: on PostgreSQL `oncesink` unless named, on MySQL and MariaDB the database of the targets.
+    /// SQLite has none.
+    pub bookkeeping: Option<String>,
     /// `false` behind a connection pooler that knows no prepared statements: every statement is then parsed again.
     pub named_statements: bool,
 }
@@ -35,7 +36,7 @@ impl DatabaseOptions {
             tls: None,
             ca: None,
             statement_timeout: Duration::from_secs(30),
-            bookkeeping: "oncesink".to_owned(),
+            bookkeeping: None,
             named_statements: true,
         }
     }
@@ -53,14 +54,23 @@ pub enum Tls {
     VerifyFull,
 }
 
+/// Whether the URL itself says how the connection is protected.
+pub(crate) fn is_tls_in_url(url: &str) -> bool {
+    url.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode=")))
+}
+
+/// Whether a host is this machine.
+pub(crate) fn is_here(host: &str) -> bool {
+    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
+    host.starts_with('/') || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 /// The settings name no database that can be opened. Never with the URL, which may hold a password.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum OpenError {
-    #[error("database.url has no scheme; write postgres://user@host/database or sqlite://path/to/file.db")]
+    #[error("database.url has no scheme; write postgres://user@host/database, mysql://user@host/database or sqlite://path/to/file.db")]
     NoScheme,
-    #[error("{0} is not supported yet (it comes later); database.url takes postgres:// and sqlite://")]
-    Later(String),
-    #[error("`{0}` is not a database that oncesink knows; database.url takes postgres:// and sqlite://")]
+    #[error("`{0}` is not a database that oncesink knows; database.url takes postgres://, mysql://, mariadb:// and sqlite://")]
     Unknown(String),
     #[error("database.url is not a valid {kind} address: {problem}")]
     Url { kind: &'static str, problem: String },
@@ -68,6 +78,6 @@ pub enum OpenError {
     InMemory,
     #[error("database.{0} does not apply to SQLite")]
     NotForSqlite(&'static str),
-    #[error("database.bookkeeping is not a schema name: 1 to 63 bytes, without a NUL")]
+    #[error("database.bookkeeping is not a schema name: 1 to 63 bytes (MySQL: 64 characters), without a NUL")]
     Bookkeeping,
 }

@@ -2,7 +2,7 @@
 
 use crate::{
     fault::{Fault, FaultClass, reason},
-    model::{Generated, Identifier, Kind, Operation, Shape, Target, WriteMode},
+    model::{Generated, Identifier, Kind, Operation, Presence, Shape, Target, WriteMode},
     session::Step,
 };
 
@@ -75,6 +75,19 @@ impl<'a> RowsToWrite<'a> {
             (Operation::Write, WriteMode::Upsert) if self.guard.is_some() => WritePlan::UpsertGuarded,
             (Operation::Write, WriteMode::Upsert) => WritePlan::Upsert,
         }
+    }
+
+    /// No row may get into a table without its key, whatever the database would make of a NULL there.
+    pub fn ensure_keys(&self, step: &Step<'_>) -> Result<(), Fault> {
+        for position in &self.target.key {
+            let column = step.rows.columns.get(*position);
+            let missing = |row: &u32| column.is_none_or(|column| column.presence.get(*row as usize) != Some(&Presence::Value));
+            if step.selection.iter().any(missing) {
+                let name = self.target.column(*position).name.as_str();
+                return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, format!("a row has no value in its key column {name}")).with_column(name));
+            }
+        }
+        Ok(())
     }
 
     /// Columns that are sent and may be written.
@@ -158,6 +171,7 @@ mod tests {
                 column("total", Kind::Int { bits: 64 }, false),
             ],
             keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
+            other_unique: Vec::new(),
             warnings: Vec::new(),
         };
         let key = if write == WriteMode::Append { Vec::new() } else { vec![0] };

@@ -47,6 +47,7 @@ fn orders() -> Table {
             column("doubled", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric"),
         ],
         keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
+        other_unique: vec![],
         warnings: vec![],
     };
     table.columns[0].nullable = false;

@@ -72,7 +72,7 @@ pub(super) struct Kafka {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Database {
-    /// `postgres://user:password@host:5432/database` or `sqlite:path/to/file.db`. A password in it is never printed.
+    /// `postgres://user:password@host:5432/database`, `mysql://user:password@host:3306/database` (also for MariaDB) or `sqlite:path/to/file.db`. A password in it is never printed.
     #[schemars(required, extend("format" = "database-url"))]
     pub url: Option<String>,
     /// Instead of a user in the address.
@@ -90,8 +90,8 @@ pub(super) struct Database {
     /// How long one statement may take before the server ends it and the batch is tried again.
     #[schemars(extend("format" = "duration", "default" = "30s"))]
     pub statement_timeout: Option<String>,
-    /// The schema that holds oncesink's own tables. SQLite has no schemas: there they stand beside yours.
-    #[schemars(extend("default" = "oncesink"))]
+    /// The schema that holds oncesink's own tables: on PostgreSQL `oncesink` unless named, on MySQL and MariaDB a database, that of the address
+    /// unless named, so that a backup of it holds rows and checkpoints together. SQLite has no schemas: there they stand beside yours.
     pub bookkeeping: Option<String>,
     /// Whether `run` makes and updates oncesink's own tables itself, where it may. It never changes yours.
     #[schemars(extend("default" = "auto"))]

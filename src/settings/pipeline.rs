@@ -43,11 +43,12 @@ pub struct DatabaseSettings {
     pub password: Option<SecretString>,
     /// 1 for SQLite.
     pub writers: usize,
-    /// None: what the address says by `sslmode`.
+    /// None: as the address says by `sslmode`, else by where the server is.
     pub tls: Option<Tls>,
     pub ca: Option<PathBuf>,
     pub statement_timeout: Duration,
-    pub bookkeeping: String,
+    /// None: what is usual in the database.
+    pub bookkeeping: Option<String>,
     pub migrate: Migrate,
 }
 

@@ -193,12 +193,12 @@ fn database_part(database: document::Database, judging: &mut Judging<'_>) -> Opt
     }
     let url = database.url.unwrap_or_default();
     if let Some(query) = url.split_once('?').map(|(_, query)| query)
-        && query.split('&').any(|pair| pair.starts_with("sslmode="))
+        && query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode="))
         && database.tls.is_some()
     {
-        judging.find("database.tls", "the address has an `sslmode` as well", "write one of the two");
+        judging.find("database.tls", "the address says it as well (`sslmode`)", "write one of the two");
     }
-    if kind == Some(DatabaseKind::Postgres) {
+    if kind.is_some_and(|kind| kind != DatabaseKind::Sqlite) {
         let user = url
             .split_once("://")
             .and_then(|(_, rest)| rest.split_once(['/', '?']).map_or(Some(rest), |(authority, _)| Some(authority)))
@@ -210,7 +210,7 @@ fn database_part(database: document::Database, judging: &mut Judging<'_>) -> Opt
     if matches!(database.tls, Some(Tls::Disable | Tls::Prefer | Tls::Require)) && database.ca.is_some() {
         judging.find("database.ca", "certificates are not checked with this `tls`", "write tls: verify-full, or leave `ca` out");
     }
-    if database.bookkeeping.as_ref().is_some_and(|schema| schema.trim().is_empty() || schema.contains(['"', '.', '\0'])) {
+    if database.bookkeeping.as_ref().is_some_and(|schema| schema.trim().is_empty() || schema.contains(['"', '`', '.', '\0'])) {
         judging.find("database.bookkeeping", "this cannot be a schema's name", "write a name without quotes and dots, such as oncesink");
     }
     let statement_timeout = duration(database.statement_timeout.as_deref())?;
@@ -219,38 +219,16 @@ fn database_part(database: document::Database, judging: &mut Judging<'_>) -> Opt
     }
     Some(DatabaseSettings {
         kind: kind?,
-        tls: database.tls.or_else(|| default_tls(&url)),
+        tls: database.tls,
         url: SecretString::from(url),
         username: database.username,
         password: database.password.map(SecretString::from),
         writers: if kind == Some(DatabaseKind::Sqlite) { 1 } else { usize::from(database.writers.unwrap_or(1)) },
         ca: database.ca.map(Into::into),
         statement_timeout,
-        bookkeeping: database.bookkeeping?,
+        bookkeeping: database.bookkeeping,
         migrate: database.migrate.unwrap_or(Migrate::Auto),
     })
-}
-
-/// On this machine nobody listens in between; to any other one the server must prove who it is.
-fn default_tls(url: &str) -> Option<Tls> {
-    let (before, query) = url.split_once('?').unwrap_or((url, ""));
-    if query.split('&').any(|pair| pair.starts_with("sslmode=")) || !before.starts_with("postgres") {
-        return None;
-    }
-    let authority = before.split_once("://").map_or("", |(_, rest)| rest.rsplit_once('@').map_or(rest, |(_, host)| host));
-    let authority = authority.split_once('/').map_or(authority, |(authority, _)| authority);
-    let host = authority
-        .strip_prefix('[')
-        .and_then(|host| host.split_once(']'))
-        .map_or_else(|| authority.split_once(':').map_or(authority, |(host, _)| host), |(host, _)| host);
-    let query_host = query.split('&').find_map(|pair| pair.strip_prefix("host="));
-    let host = query_host.unwrap_or(host).to_lowercase();
-    let local = host.is_empty()
-        || host == "localhost"
-        || host.starts_with('/')
-        || host.starts_with("%2f")
-        || host.parse::<std::net::IpAddr>().is_ok_and(|address| address.is_loopback());
-    Some(if local { Tls::Prefer } else { Tls::VerifyFull })
 }
 
 fn process(document: &Document, judging: &mut Judging<'_>) -> Option<ProcessSettings> {

@@ -237,13 +237,15 @@ fn two_digits(text: &str) -> Option<u8> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum DatabaseKind {
     Postgres,
+    /// MySQL or MariaDB: the server says which.
+    MySql,
     Sqlite,
 }
 
 /// The address is a secret: no part of it but its scheme stands in a message.
 pub(super) fn database_url(text: &str) -> Result<DatabaseKind, Wrong> {
     let Some((scheme, rest)) = text.split_once(':') else {
-        return wrong("this is not a database's address", "such as postgres://user@host:5432/database or sqlite:orders.db");
+        return wrong("this is not a database's address", "such as postgres://user@host:5432/database, mysql://user@host:3306/database or sqlite:orders.db");
     };
     match scheme {
         "postgres" | "postgresql" if rest.starts_with("//") => Ok(DatabaseKind::Postgres),
@@ -252,7 +254,7 @@ pub(super) fn database_url(text: &str) -> Result<DatabaseKind, Wrong> {
         }
         "sqlite" if !rest.trim_start_matches('/').is_empty() => Ok(DatabaseKind::Sqlite),
         "jdbc" => wrong("this is an address for Java", "leave out `jdbc:`; user and password are database.username and database.password"),
-        "mysql" | "mariadb" => wrong("this version does not have MySQL and MariaDB yet", "it has postgres:// and sqlite:"),
-        _ => wrong("this is not a database's address", "such as postgres://user@host:5432/database or sqlite:orders.db"),
+        "mysql" | "mariadb" if rest.starts_with("//") => Ok(DatabaseKind::MySql),
+        _ => wrong("this is not a database's address", "such as postgres://user@host:5432/database, mysql://user@host:3306/database or sqlite:orders.db"),
     }
 }

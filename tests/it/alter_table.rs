@@ -174,3 +174,43 @@ fn the_key_is_renamed_on_postgres() {
 fn the_key_is_renamed_on_sqlite() {
     renamed("renamed_sqlite", Kind::Sqlite);
 }
+
+#[test]
+fn columns_change_under_load_on_mysql() {
+    under_load("altered_mysql", Kind::MySql);
+}
+
+#[test]
+fn a_column_is_added_on_mysql() {
+    added("added_mysql", Kind::MySql);
+}
+
+#[test]
+fn a_column_is_dropped_on_mysql() {
+    dropped("dropped_mysql", Kind::MySql);
+}
+
+#[test]
+fn the_key_is_renamed_on_mysql() {
+    renamed("renamed_mysql", Kind::MySql);
+}
+
+#[test]
+fn columns_change_under_load_on_mariadb() {
+    under_load("altered_mariadb", Kind::MariaDb);
+}
+
+#[test]
+fn a_column_is_added_on_mariadb() {
+    added("added_mariadb", Kind::MariaDb);
+}
+
+#[test]
+fn a_column_is_dropped_on_mariadb() {
+    dropped("dropped_mariadb", Kind::MariaDb);
+}
+
+#[test]
+fn the_key_is_renamed_on_mariadb() {
+    renamed("renamed_mariadb", Kind::MariaDb);
+}

@@ -17,7 +17,7 @@ use crate::{
 /// only such a table can show a repeat.
 pub fn create_order_tables(database: &Database) {
     let integer = match database.kind() {
-        Kind::Postgres => "bigint",
+        Kind::Postgres | Kind::MySql | Kind::MariaDb => "bigint",
         Kind::Sqlite => "INTEGER",
     };
     database.execute(&format!("CREATE TABLE orders (id {integer} PRIMARY KEY, version {integer} NOT NULL, note text)"));

@@ -2,22 +2,26 @@
 
 use std::path::PathBuf;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row, SqliteConnection};
 
 use crate::{
-    servers::{fresh_directory, shared_postgres, unique},
+    servers::{fresh_directory, shared_mariadb, shared_mysql, shared_postgres, unique},
     topic::block_on,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     Postgres,
+    MySql,
+    MariaDb,
     Sqlite,
 }
 
 #[derive(Clone, Debug)]
 pub enum Database {
     Postgres { url: String },
+    MySql { url: String },
+    MariaDb { url: String },
     Sqlite { path: PathBuf },
 }
 
@@ -28,6 +32,8 @@ impl Database {
     pub fn create(kind: Kind, label: &str) -> Self {
         match kind {
             Kind::Postgres => Self::create_on(shared_postgres(), label),
+            Kind::MySql => Self::create_on(shared_mysql(), label),
+            Kind::MariaDb => Self::create_on(shared_mariadb(), label),
             Kind::Sqlite => {
                 let database = Self::Sqlite { path: fresh_directory(label).join("target.db") };
                 database.execute("PRAGMA journal_mode = WAL");
@@ -36,12 +42,21 @@ impl Database {
         }
     }
 
-    /// A database of its own on a PostgreSQL server, given by the superuser's URL.
+    /// A database of its own on a server, given by the superuser's URL.
     pub fn create_on(superuser: &str, label: &str) -> Self {
         let name = unique(label);
-        Self::Postgres { url: superuser.to_owned() }.execute(&format!("CREATE DATABASE {name}"));
+        let characters = if superuser.starts_with("postgres") { "" } else { " CHARACTER SET utf8mb4" };
+        Self::on_server(superuser.to_owned()).execute(&format!("CREATE DATABASE {name}{characters}"));
         let server = superuser.rsplit_once('/').expect("a URL with a database").0;
-        Self::Postgres { url: format!("{server}/{name}") }
+        Self::on_server(format!("{server}/{name}"))
+    }
+
+    fn on_server(url: String) -> Self {
+        match url.split(':').next() {
+            Some("mysql") => Self::MySql { url },
+            Some("mariadb") => Self::MariaDb { url },
+            _ => Self::Postgres { url },
+        }
     }
 
     /// Dropped and made again, empty, under the same name. Whoever is connected is cut off.
@@ -55,13 +70,15 @@ impl Database {
     pub const fn kind(&self) -> Kind {
         match self {
             Self::Postgres { .. } => Kind::Postgres,
+            Self::MySql { .. } => Kind::MySql,
+            Self::MariaDb { .. } => Kind::MariaDb,
             Self::Sqlite { .. } => Kind::Sqlite,
         }
     }
 
     pub fn url(&self) -> String {
         match self {
-            Self::Postgres { url } => url.clone(),
+            Self::Postgres { url } | Self::MySql { url } | Self::MariaDb { url } => url.clone(),
             Self::Sqlite { path } => format!("sqlite://{}", path.display()),
         }
     }
@@ -116,6 +133,13 @@ impl Database {
             match self {
                 Self::Postgres { url } => {
                     let mut connection = PgConnection::connect(url).await?;
+                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
+                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
+                    connection.close().await?;
+                    Ok(rows)
+                }
+                Self::MySql { url } | Self::MariaDb { url } => {
+                    let mut connection = MySqlConnection::connect(url).await?;
                     let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
                     let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
                     connection.close().await?;

@@ -102,3 +102,59 @@ fn one_of_its_backends_is_killed_at_work() {
         let _ = Command::new("sh").args(["-c", &format!("kill -9 {}", open.backend)]).status().expect("a shell");
     });
 }
+
+/// MySQL and MariaDB: `kill -9` of the server while a transaction of a worker has rows in it.
+fn killed_at_work(kind: &str, label: &str, wanted: u32) {
+    let mut server = Server::of_database(kind);
+    let topic = Topic::create(label, 6);
+    let database = Database::create_on(server.get("url"), label);
+    create_order_tables(&database);
+    // A batch takes a while, so that a crash which follows a look at the open ones meets them.
+    database.execute(
+        "CREATE TRIGGER dawdle BEFORE INSERT ON order_log FOR EACH ROW \
+         SET NEW.note = IF(NEW.kafka_offset % 300 = 0, CONCAT(NEW.note, LEFT(SLEEP(0.05), 0)), NEW.note)",
+    );
+    topic.send(&Orders::seeded(93, 5_000).take(20_000));
+    let stream = Stream::start(&topic, 94);
+    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
+    let mut workers = [Worker::start(&file), Worker::start(&file)];
+    wait_until(seconds(60), "both workers work", || workers.iter().all(|worker| worker.applied() > 0.0));
+
+    let mut at_crash = 0;
+    for number in 1..=wanted {
+        wait_until(seconds(60), "a batch is open in the database", || {
+            workers.iter_mut().for_each(Worker::assert_runs);
+            database.number("SELECT count(*) FROM information_schema.INNODB_TRX WHERE trx_rows_modified > 100") > 0
+        });
+        server.crash();
+        server.start();
+        at_crash = wait_for(seconds(60), "the database is back", || {
+            database.try_rows("SELECT count(*) FROM order_log").ok()?.first()?.first()?.as_deref()?.parse::<i64>().ok()
+        });
+        wait_until(seconds(90), &format!("work goes on after crash {number}"), || {
+            workers.iter_mut().for_each(Worker::assert_runs);
+            applied(&database) > at_crash
+        });
+    }
+
+    stream.finish();
+    let records = topic.read();
+    let expected = i64::try_from(records.len()).expect("a count");
+    assert!(at_crash < expected, "the last crash came when all was done");
+    wait_until(seconds(180), "every record is applied", || applied(&database) >= expected);
+    for worker in &mut workers {
+        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+    }
+    assert_orders(&database, &records);
+    assert_eq!(topic.lag(&file.group()), Some(0));
+}
+
+#[test]
+fn mysql_is_killed_at_work() {
+    killed_at_work("mysql", "mysql_killed", count(3, 20));
+}
+
+#[test]
+fn mariadb_is_killed_at_work() {
+    killed_at_work("mariadb", "mariadb_killed", count(3, 20));
+}

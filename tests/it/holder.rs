@@ -5,7 +5,7 @@ use std::{
     thread,
 };
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
+use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, SqliteConnection, sqlite::SqliteConnectOptions};
 
 use crate::{database::Database, topic::block_on, wait::seconds};
 
@@ -37,6 +37,14 @@ impl Holder {
                         connection.execute(sqlx::raw_sql(lock)).await.expect("the lock");
                         let _ = hold.send(());
                         // Ends with the holder: both senders are dropped then.
+                        let _ = released.recv();
+                        let _ = connection.close().await;
+                    }
+                    Database::MySql { url } | Database::MariaDb { url } => {
+                        let mut connection = MySqlConnection::connect(url).await.expect("a connection");
+                        connection.execute("START TRANSACTION").await.expect("a transaction");
+                        connection.execute(sqlx::raw_sql(lock)).await.expect("the lock");
+                        let _ = hold.send(());
                         let _ = released.recv();
                         let _ = connection.close().await;
                     }

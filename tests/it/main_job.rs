@@ -158,6 +158,16 @@ fn main_job_on_sqlite() {
 }
 
 #[test]
+fn main_job_on_mysql() {
+    main_jobs(Kind::MySql, "main_job_mysql", Members::Static);
+}
+
+#[test]
+fn main_job_on_mariadb() {
+    main_jobs(Kind::MariaDb, "main_job_mariadb", Members::Static);
+}
+
+#[test]
 fn smoke_one_kill_on_postgres() {
     main_job(Kind::Postgres, "smoke_postgres", 2, 1, Members::Static);
 }
@@ -165,4 +175,14 @@ fn smoke_one_kill_on_postgres() {
 #[test]
 fn smoke_one_kill_on_sqlite() {
     main_job(Kind::Sqlite, "smoke_sqlite", 2, 1, Members::Static);
+}
+
+#[test]
+fn smoke_one_kill_on_mysql() {
+    main_job(Kind::MySql, "smoke_mysql", 2, 1, Members::Static);
+}
+
+#[test]
+fn smoke_one_kill_on_mariadb() {
+    main_job(Kind::MariaDb, "smoke_mariadb", 2, 1, Members::Static);
 }

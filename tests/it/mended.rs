@@ -96,6 +96,16 @@ fn a_missing_table_on_sqlite() {
     missing_table(Kind::Sqlite, "missing_table_sqlite");
 }
 
+#[test]
+fn a_missing_table_on_mysql() {
+    missing_table(Kind::MySql, "missing_table_mysql");
+}
+
+#[test]
+fn a_missing_table_on_mariadb() {
+    missing_table(Kind::MariaDb, "missing_table_mariadb");
+}
+
 /// Kafka knows the user but lets it do nothing.
 #[test]
 fn no_permission_on_the_topic() {

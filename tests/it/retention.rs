@@ -19,7 +19,7 @@ fn send_to_both(topic: &Topic, orders: &[Outgoing]) {
 const fn checkpoints(database: &Database) -> &'static str {
     match database.kind() {
         Kind::Postgres => "oncesink.oncesink_checkpoint",
-        Kind::Sqlite => "oncesink_checkpoint",
+        Kind::MySql | Kind::MariaDb | Kind::Sqlite => "oncesink_checkpoint",
     }
 }
 

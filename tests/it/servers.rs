@@ -44,6 +44,11 @@ impl Server {
         Self::serve("postgres", &[&[text(certificates()).as_str()], settings].concat())
     }
 
+    /// `postgres`, `mysql` or `mariadb`, as its script has it.
+    pub fn of_database(kind: &str) -> Self {
+        Self::serve(kind, &[&text(certificates())])
+    }
+
     /// A file system of that size at `path`, which is gone with this value. Only root can have one.
     pub fn small_disk(size: &str) -> Self {
         Self::serve("small-disk", &[size])
@@ -81,7 +86,7 @@ impl Server {
         assert_eq!(self.ask("stop"), "stopped");
     }
 
-    /// PostgreSQL's immediate shutdown: a crash of the server, after which it recovers from its log.
+    /// A crash of a database's server, after which it recovers from its log: PostgreSQL's immediate shutdown, `kill -9` of the others.
     pub fn crash(&mut self) {
         assert_eq!(self.ask("immediate"), "stopped");
     }
@@ -178,6 +183,16 @@ pub fn shared_kafka_at(listener: &str) -> &'static str {
 pub fn shared_postgres() -> &'static str {
     static POSTGRES: OnceLock<Server> = OnceLock::new();
     POSTGRES.get_or_init(Server::postgres).get("url")
+}
+
+pub fn shared_mysql() -> &'static str {
+    static MYSQL: OnceLock<Server> = OnceLock::new();
+    MYSQL.get_or_init(|| Server::of_database("mysql")).get("url")
+}
+
+pub fn shared_mariadb() -> &'static str {
+    static MARIADB: OnceLock<Server> = OnceLock::new();
+    MARIADB.get_or_init(|| Server::of_database("mariadb")).get("url")
 }
 
 /// `ca.pem` signed what the servers show, `other-ca.pem` did not.

@@ -113,7 +113,7 @@ impl<'a> Checkpoint<'a> {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
         let connection = match database {
             Database::Postgres { url } => Some(runtime.block_on(PgConnection::connect(url)).expect("a connection")),
-            Database::Sqlite { .. } => None,
+            Database::MySql { .. } | Database::MariaDb { .. } | Database::Sqlite { .. } => None,
         };
         Self { database, runtime, connection, sql }
     }

@@ -198,3 +198,56 @@ fn types_on_sqlite() {
     let columns = "CREATE TABLE typed (id INTEGER PRIMARY KEY, big INTEGER, real8 REAL, exact NUMERIC, label TEXT, raw BLOB)";
     check(Kind::Sqlite, "types_sqlite", columns, &cases, &whole_records());
 }
+
+/// A decimal is printed with all the digits of its column, so its cases are their own.
+fn types_on_mysql_or_mariadb(kind: Kind, label: &str) {
+    // MariaDB reads 32 levels, and refuses more as its check does.
+    let deep = nested(if kind == Kind::MariaDb { 30 } else { 50 });
+    let mut cases: Vec<Case<'_>> = COMMON.iter().filter(|(column, ..)| *column != "exact").copied().collect();
+    cases.extend([
+        ("small", "32767", Holds("32767")),
+        ("small", "32768", Breaks("out-of-range")),
+        ("huge", "18446744073709551615", Holds("18446744073709551615")),
+        ("huge", "1.5", Breaks("not-exact")),
+        ("exact", FORTY_DIGITS_AND_FRACTION, Holds("1234567890123456789012345678901234567890.012345678900")),
+        ("exact", r#""-0.1""#, Holds("-0.100000000000")),
+        ("exact", r#""x""#, Breaks("not-a-number")),
+        ("money", "9999999999.99", Holds("9999999999.99")),
+        ("money", "10000000000", Breaks("out-of-range")),
+        ("money", "1.005", Breaks("not-exact")),
+        ("short", r#""äöü€😀""#, Holds("äöü€😀")),
+        ("short", r#""123456""#, Breaks("too-long")),
+        ("flag", "true", Holds("1")),
+        ("flag", "1", Breaks("wrong-type")),
+        ("day", r#""2024-02-29""#, Holds("2024-02-29")),
+        ("day", r#""2023-02-29""#, Breaks("out-of-range")),
+        ("clock", r#""23:59:59.999999""#, Holds("23:59:59.999")),
+        ("clock", r#""noon""#, Breaks("not-a-time")),
+        ("moment", r#""2024-05-01T12:00:00.123456+02:00""#, Holds("2024-05-01 10:00:00.123456")),
+        ("moment", r#""2024-05-01T12:00:00""#, Breaks("no-zone")),
+        ("local", r#""2024-05-01T12:00:00.9""#, Holds("2024-05-01 12:00:00")),
+        ("local", r#""2024-05-01T12:00:00Z""#, Breaks("has-zone")),
+        (
+            "doc",
+            r#"{"a": [1, 2.50, null], "b": "\u00e9"}"#,
+            if kind == Kind::MySql { Holds(r#"{"a": [1, 2.5, null], "b": "é"}"#) } else { Holds(r#"{"a": [1, 2.50, null], "b": "\u00e9"}"#) },
+        ),
+        ("doc", &deep, Holds(&deep)),
+        ("colour", r#""green""#, Holds("green")),
+        ("colour", r#""Green""#, Breaks("not-a-label")),
+    ]);
+    let columns = "CREATE TABLE typed (id bigint PRIMARY KEY, big bigint, small smallint, huge bigint unsigned, real8 double, exact decimal(60,12),
+        money decimal(12,2), label longtext, short varchar(5), flag boolean, day date, clock time(3), moment timestamp(6) NULL, local datetime, doc json,
+        raw blob, colour enum('red', 'green'))";
+    check(kind, label, columns, &cases, &whole_records());
+}
+
+#[test]
+fn types_on_mysql() {
+    types_on_mysql_or_mariadb(Kind::MySql, "types_mysql");
+}
+
+#[test]
+fn types_on_mariadb() {
+    types_on_mysql_or_mariadb(Kind::MariaDb, "types_mariadb");
+}

@@ -147,6 +147,8 @@ pub struct Table {
     pub columns: Vec<TableColumn>,
     /// The primary key first.
     pub keys: Vec<UniqueKey>,
+    /// Names of other unique indexes, which no route can be keyed by and which a row can meet all the same.
+    pub other_unique: Vec<String>,
     /// What a plan should warn of: triggers, several unique keys, inexact types.
     pub warnings: Vec<String>,
 }

@@ -7,7 +7,7 @@ use super::{PostgresOptions, session::PostgresSession};
 use crate::{
     bookkeeping::{BookkeepingTables, History},
     execute::{self, quoted_text},
-    fault::{During, Fault, FaultClass},
+    fault::{During, Fault, FaultClass, reason},
     model::TableName,
     session::Bookkeeping,
 };
@@ -63,7 +63,7 @@ pub(super) async fn migrate(session: &mut PostgresSession) -> Result<(), Fault> 
     }
     if !found.may_create {
         let role = session.options.connect.get_username();
-        return Err(Fault::new(FaultClass::Halt, "permission", format!("role {role} may not make the bookkeeping tables in schema {schema}"))
+        return Err(Fault::new(FaultClass::Halt, reason::PERMISSION, format!("role {role} may not make the bookkeeping tables in schema {schema}"))
             .with_mend("let a role that may create tables run `oncesink migrate` once"));
     }
     for statement in found.tables.statements() {

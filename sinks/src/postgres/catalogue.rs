@@ -87,7 +87,13 @@ pub(super) async fn describe(session: &mut PostgresSession, name: &TableName) ->
     let columns = session.fetch(sqlx::query(COLUMNS).bind(relation.oid), During::Catalogue, read_column).await?;
     let indexes = session.fetch(sqlx::query(KEYS).bind(relation.oid), During::Catalogue, read_index).await?;
     let mut warnings = Vec::new();
-    let keys: Vec<UniqueKey> = indexes.iter().filter_map(|index| usable(index, &columns, &mut warnings)).collect();
+    let (mut keys, mut other_unique) = (Vec::new(), Vec::new());
+    for index in &indexes {
+        match usable(index, &columns, &mut warnings) {
+            Some(key) => keys.push(key),
+            None => other_unique.push(index.name.clone()),
+        }
+    }
     if keys.len() > 1 {
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         warnings.push(format!("{name} has several unique keys ({}): a row that meets another one of them is a bad record", names.join(", ")));
@@ -101,7 +107,7 @@ pub(super) async fn describe(session: &mut PostgresSession, name: &TableName) ->
     if relation.row_security {
         warnings.push(format!("{name} has row security: the role must see every row that it writes"));
     }
-    Ok(Table { name, columns: columns.into_iter().map(|(_, column)| column).collect(), keys, warnings })
+    Ok(Table { name, columns: columns.into_iter().map(|(_, column)| column).collect(), keys, other_unique, warnings })
 }
 
 /// Only tables that survive a crash with their checkpoint may be targets.

@@ -6,7 +6,7 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
-use crate::options::{DatabaseOptions, OpenError, Tls};
+use crate::options::{DatabaseOptions, OpenError, Tls, is_here, is_tls_in_url};
 
 /// How a PostgreSQL server is reached. Its `Debug` shows no password.
 #[derive(Clone)]
@@ -21,7 +21,8 @@ pub struct PostgresOptions {
 impl PostgresOptions {
     pub fn read(options: &DatabaseOptions) -> Result<Self, OpenError> {
         let url = options.url.expose_secret();
-        if options.bookkeeping.is_empty() || options.bookkeeping.len() > 63 || options.bookkeeping.contains('\0') {
+        let bookkeeping = options.bookkeeping.clone().unwrap_or_else(|| "oncesink".to_owned());
+        if bookkeeping.is_empty() || bookkeeping.len() > 63 || bookkeeping.contains('\0') {
             return Err(OpenError::Bookkeeping);
         }
         // The parser's own message may quote a part of the URL.
@@ -33,15 +34,13 @@ impl PostgresOptions {
         if let Some(password) = &options.password {
             connect = connect.password(password.expose_secret());
         }
-        let said_by_url =
-            url.split_once('?').is_some_and(|(_, query)| query.split('&').any(|pair| pair.starts_with("sslmode=") || pair.starts_with("ssl-mode=")));
         let mode = match options.tls {
             Some(Tls::Disable) => Some(PgSslMode::Disable),
             Some(Tls::Prefer) => Some(PgSslMode::Prefer),
             Some(Tls::Require) => Some(PgSslMode::Require),
             Some(Tls::VerifyCa) => Some(PgSslMode::VerifyCa),
             Some(Tls::VerifyFull) => Some(PgSslMode::VerifyFull),
-            None if said_by_url => None,
+            None if is_tls_in_url(url) => None,
             None if is_local(&connect) => Some(PgSslMode::Prefer),
             None => Some(PgSslMode::VerifyFull),
         };
@@ -54,7 +53,7 @@ impl PostgresOptions {
         Ok(Self {
             connect,
             statement_timeout: options.statement_timeout.max(Duration::from_millis(1)),
-            bookkeeping: options.bookkeeping.clone(),
+            bookkeeping,
             named_statements: options.named_statements,
         })
     }
@@ -76,9 +75,7 @@ impl PostgresOptions {
 }
 
 fn is_local(connect: &PgConnectOptions) -> bool {
-    let host = connect.get_host();
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    connect.get_socket().is_some() || host.starts_with('/') || host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+    connect.get_socket().is_some() || is_here(connect.get_host())
 }
 
 impl fmt::Debug for PostgresOptions {

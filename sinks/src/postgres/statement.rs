@@ -191,6 +191,7 @@ mod tests {
                 column("total", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric(12,2)", false),
             ],
             keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
+            other_unique: Vec::new(),
             warnings: Vec::new(),
         };
         Target { route: "orders".into(), table: Arc::new(table), columns: vec![0, 1, 2], key: vec![0], key_equality: KeyEquality::Bytes, version: None, write }

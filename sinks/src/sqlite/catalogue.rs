@@ -90,6 +90,9 @@ pub(super) async fn describe(session: &mut SqliteSession, name: &TableName) -> R
             keys.push(key);
         }
     }
+    let has_primary = keys.iter().any(|key| key.primary);
+    let is_key = |index: &Index| if index.primary { has_primary } else { keys.iter().any(|key| key.name == index.name) };
+    let other_unique = indexes.iter().filter(|index| !is_key(index)).map(|index| index.name.clone()).collect();
     if keys.len() > 1 {
         let names: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
         warnings.push(format!("{} has several unique keys ({}): a row that meets another one of them is a bad record", found.name, names.join(", ")));
@@ -103,6 +106,7 @@ pub(super) async fn describe(session: &mut SqliteSession, name: &TableName) -> R
         name: TableName { schema: None, name: Identifier::new(&found.name) },
         columns: columns.into_iter().map(|found| found.column).collect(),
         keys,
+        other_unique,
         warnings,
     })
 }

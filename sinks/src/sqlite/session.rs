@@ -17,14 +17,15 @@ use super::{
     SqliteOptions, checkpoint,
     fault::{ends_session, fault, is_busy, is_without_transaction},
     same_file::FileId,
-    statement::{Statements, chunks},
+    statement::{LIMITS, Statements},
     value::{SqliteQuery, bind},
 };
 use crate::{
     checkpoint::CheckpointRow,
+    chunks::chunks,
     execute,
-    fault::{During, Fault, FaultClass, reason},
-    model::{Partition, Presence},
+    fault::{During, Fault, FaultClass},
+    model::Partition,
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     session_state::SessionState,
     stored,
@@ -141,7 +142,7 @@ impl SqliteSession {
     async fn run_rows(&mut self, step: &Step<'_>, positions: &[usize], selection: &[u32], text: impl Fn(usize) -> String) -> Result<u64, Fault> {
         let table = &step.rows.target.table.name;
         let mut affected = 0;
-        for chunk in chunks(selection, positions.len()) {
+        for chunk in chunks(selection, positions.len(), LIMITS) {
             let mut query = sqlx::query(execute::once(text(chunk.len())));
             for row in chunk {
                 for position in positions {
@@ -168,7 +169,7 @@ impl SqliteSession {
         let table = &step.rows.target.table.name;
         let mut found = vec![false; step.selection.len()];
         let mut number = 0_i64;
-        for chunk in chunks(step.selection, statements.rows.target.key.len() + 1) {
+        for chunk in chunks(step.selection, statements.rows.target.key.len() + 1, LIMITS) {
             let mut query = sqlx::query(execute::once(statements.existing(chunk.len())));
             for row in chunk {
                 query = query.bind(number);
@@ -185,20 +186,6 @@ impl SqliteSession {
         }
         let part = |wanted: bool| step.selection.iter().zip(&found).filter(|(_, found)| **found == wanted).map(|(row, _)| *row).collect();
         Ok((part(true), part(false)))
-    }
-
-    /// SQLite takes a NULL in a primary key, and makes up a number for one: no row may get there without its key.
-    fn ensure_keys(&mut self, step: &Step<'_>) -> Result<(), Fault> {
-        for position in &step.rows.target.key {
-            let column = step.rows.columns.get(*position);
-            let missing = |row: &u32| column.is_none_or(|column| column.presence.get(*row as usize) != Some(&Presence::Value));
-            if step.selection.iter().any(missing) {
-                self.state = SessionState::Failed(FaultClass::Poison);
-                let name = step.rows.target.column(*position).name.as_str();
-                return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, format!("a row has no value in its key column {name}")).with_column(name));
-            }
-        }
-        Ok(())
     }
 
     async fn update(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32]) -> Result<u64, Fault> {
@@ -289,7 +276,8 @@ impl Session for SqliteSession {
     async fn write(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
         self.state.ensure_open()?;
         let statements = Statements { rows: RowsToWrite::of(step) };
-        self.ensure_keys(step)?;
+        // SQLite takes a NULL in a primary key, and makes up a number for one.
+        statements.rows.ensure_keys(step).inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
         match statements.rows.plan(step.operation) {
             WritePlan::Nothing => Ok(Written::default()),
             WritePlan::Defaults => {

@@ -1,15 +1,14 @@
 //! The text of the statements that write rows, for a number of rows at once. Pure.
 
 use crate::{
+    chunks::ChunkLimits,
     execute::quoted,
     model::WriteMode,
     write_plan::{RowsToWrite, VersionCondition, VersionOrder},
 };
 
-/// SQLite binds at most 32,766 values in a statement.
-const BINDS: usize = 32_766;
-/// More rows than this in one statement are slower again: its text is parsed once, but its program grows.
-const ROWS: usize = 512;
+/// SQLite binds at most 32,766 values in a statement. More rows than these in one are slower again: its text is parsed once, but its program grows.
+pub(super) const LIMITS: ChunkLimits = ChunkLimits { binds: 32_766, rows: 512 };
 
 /// The statements for rows of one target and shape.
 #[derive(Debug)]
@@ -119,33 +118,4 @@ impl Statements<'_> {
 fn tuples(columns: usize, rows: usize) -> String {
     let tuple = format!("({})", vec!["?"; columns].join(", "));
     vec![tuple; rows].join(", ")
-}
-
-/// Cuts a selection into runs of a few sizes only, so that each statement is prepared once: as many rows as fit, then powers of two.
-pub(super) fn chunks(selection: &[u32], columns: usize) -> Vec<&[u32]> {
-    let most = (BINDS / columns.max(1)).clamp(1, ROWS);
-    let mut chunks = Vec::new();
-    let mut rest = selection;
-    while !rest.is_empty() {
-        let size = if rest.len() >= most { most } else { 1 << rest.len().ilog2() };
-        let (chunk, others) = rest.split_at(size);
-        chunks.push(chunk);
-        rest = others;
-    }
-    chunks
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn chunks_cover_the_selection_within_the_limit_of_binds() {
-        for (rows, columns) in [(0, 8), (1, 8), (511, 8), (512, 8), (5000, 8), (100, 1000), (3, 40_000)] {
-            let selection: Vec<u32> = (0..rows).collect();
-            let chunks = chunks(&selection, columns);
-            assert_eq!(chunks.concat(), selection);
-            assert!(chunks.iter().all(|chunk| chunk.len() == 1 || chunk.len() * columns <= BINDS));
-        }
-    }
 }

@@ -10,11 +10,11 @@ use oncesink_sinks::{
 };
 
 use crate::{
-    on_both,
+    on_each,
     world::{self, PIPELINE, V, World, partition},
 };
 
-on_both!(several_workers_migrate_at_once, a_newer_schema_is_refused_unless_marked, a_halt_is_kept_and_ends_with_a_batch, skip_leaves_out_one_record);
+on_each!(several_workers_migrate_at_once, a_newer_schema_is_refused_unless_marked, a_halt_is_kept_and_ends_with_a_batch, skip_leaves_out_one_record);
 
 async fn several_workers_migrate_at_once(world: World) {
     let Bookkeeping::Needed { statements, allowed: true } = world.database.bookkeeping().await.unwrap() else { panic!("nothing is there yet") };
@@ -91,7 +91,7 @@ async fn skip_leaves_out_one_record(world: World) {
     assert!(matches!(skip(2, SkipMode::LeaveOut).await, Skip::NotHaltedThere { .. }), "only once");
     world.database.note_halt(PIPELINE, &partition(), None, Some(&halt(1))).await.unwrap();
     assert!(matches!(skip(1, SkipMode::LeaveOut).await, Skip::NotHaltedThere { .. }), "what is done is not moved back");
-    let audit = world.rows(&["pipeline", "topic", "\"offset\"", "action", "who"], &format!("FROM {}", world.bookkeeping("oncesink_audit"))).await;
+    let audit = world.rows(&["pipeline", "topic", &world.quoted("offset"), "action", "who"], &format!("FROM {}", world.bookkeeping("oncesink_audit"))).await;
     assert_eq!(audit, ["shop|orders|2|skip|ada"]);
     let elsewhere = world.database.skip("other", &partition().at(2), "ada", SkipMode::LeaveOut).await.unwrap();
     assert_eq!(elsewhere, Skip::NotHaltedThere { row: None });

@@ -8,11 +8,11 @@ use oncesink_sinks::{
 };
 
 use crate::{
-    on_both,
+    on_each,
     world::{self, World},
 };
 
-on_both!(a_missing_table_says_so, keys_and_warnings);
+on_each!(a_missing_table_says_so);
 
 async fn describe(world: &World, name: &str) -> Result<Table, Fault> {
     world.database.describe(&TableName::parse(name)).await
@@ -30,6 +30,16 @@ async fn a_missing_table_says_so(world: World) {
     assert_eq!(describe(&world, "orders").await.unwrap(), describe(&world, "orders").await.unwrap());
     let fault = describe(&world, "recent").await.unwrap_err();
     assert_eq!((fault.class, &*fault.reason), (FaultClass::Halt, "not-a-table"));
+}
+
+#[tokio::test]
+async fn keys_and_warnings_of_postgres() {
+    world::on_postgres(keys_and_warnings).await;
+}
+
+#[tokio::test]
+async fn keys_and_warnings_of_sqlite() {
+    world::on_sqlite(keys_and_warnings).await;
 }
 
 async fn keys_and_warnings(world: World) {
@@ -199,4 +209,89 @@ async fn a_missing_file_is_not_made() {
     let fault = database.facts().await.unwrap_err();
     assert_eq!((fault.class, &*fault.reason), (FaultClass::Halt, "missing-database"));
     assert!(!path.exists());
+}
+
+#[tokio::test]
+async fn a_rich_table_of_mysql() {
+    world::on_mysql(|world| async move {
+        a_rich_table(&world).await;
+        world.run("CREATE TABLE lowered (a VARCHAR(9) NOT NULL PRIMARY KEY, UNIQUE KEY lowered_a ((lower(a))))").await;
+        assert_eq!(describe(&world, "lowered").await.unwrap().other_unique, ["lowered_a"]);
+        world.run("CREATE TABLE exact (id VARCHAR(9) COLLATE utf8mb4_0900_bin PRIMARY KEY)").await;
+        assert_eq!(describe(&world, "exact").await.unwrap().keys[0].equality, KeyEquality::Bytes);
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_rich_table_of_mariadb() {
+    world::on_mariadb(|world| async move {
+        a_rich_table(&world).await;
+        world.run("CREATE TABLE uuids (id UUID PRIMARY KEY, ip INET6)").await;
+        let kinds = kinds(&describe(&world, "uuids").await.unwrap());
+        assert_eq!(kinds, [("id".to_owned(), Kind::Uuid), ("ip".to_owned(), Kind::Other)]);
+        world.run("CREATE TABLE exact (id VARCHAR(9) COLLATE utf8mb4_nopad_bin PRIMARY KEY)").await;
+        assert_eq!(describe(&world, "exact").await.unwrap().keys[0].equality, KeyEquality::Bytes);
+    })
+    .await;
+}
+
+async fn a_rich_table(world: &World) {
+    world
+        .run(
+            "CREATE TABLE rich (id BIGINT AUTO_INCREMENT PRIMARY KEY, a BOOLEAN, b TINYINT, c SMALLINT UNSIGNED, d MEDIUMINT, e INT, f BIGINT UNSIGNED, g FLOAT,
+               h DOUBLE, i DECIMAL(12,2), j CHAR(3), k VARCHAR(10), l TEXT, m BINARY(4), n VARBINARY(9), o BLOB, p DATE, q TIME(3), r DATETIME,
+               s TIMESTAMP(6) NULL, t JSON, u ENUM('sad', 'it''s'), v BIT(1), w BIT(9), x YEAR, y INT GENERATED ALWAYS AS (e * 2) STORED,
+               z VARCHAR(9) NOT NULL, `odd ``name` SET('a'), aa INT NOT NULL DEFAULT 7);
+             CREATE TABLE keyed (b BIGINT NOT NULL, a VARCHAR(9) NOT NULL, c BIGINT, d BIGINT NOT NULL, PRIMARY KEY (a, b), UNIQUE KEY by_d (d),
+               UNIQUE KEY by_c (c), UNIQUE KEY by_part (a(2)));
+             CREATE TABLE plain (id BIGINT PRIMARY KEY) ENGINE = MyISAM",
+        )
+        .await;
+    let table = describe(world, "rich").await.unwrap();
+    let int = |bits| Kind::Int { bits };
+    let expected = [
+        ("id", int(64)),
+        ("a", Kind::Bool),
+        ("b", int(8)),
+        ("c", int(64)),
+        ("d", int(24)),
+        ("e", int(32)),
+        ("f", Kind::Decimal { precision: Some(20), scale: Some(0), exact: true }),
+        ("g", Kind::Float { bits: 32 }),
+        ("h", Kind::Float { bits: 64 }),
+        ("i", Kind::Decimal { precision: Some(12), scale: Some(2), exact: true }),
+        ("j", Kind::Text { max_chars: Some(3) }),
+        ("k", Kind::Text { max_chars: Some(10) }),
+        ("l", Kind::Text { max_chars: None }),
+        ("m", Kind::Bytes { max_bytes: Some(4) }),
+        ("n", Kind::Bytes { max_bytes: Some(9) }),
+        ("o", Kind::Bytes { max_bytes: None }),
+        ("p", Kind::Date),
+        ("q", Kind::Time { digits: 3 }),
+        ("r", Kind::Timestamp { digits: 0 }),
+        ("s", Kind::TimestampTz { digits: 6 }),
+        ("t", Kind::Json),
+        ("u", Kind::Enum { labels: vec!["sad".to_owned(), "it's".to_owned()] }),
+        ("v", Kind::Bool),
+        ("w", int(64)),
+        ("x", int(16)),
+        ("y", int(32)),
+        ("z", Kind::Text { max_chars: Some(9) }),
+        ("odd `name", Kind::Other),
+        ("aa", int(32)),
+    ];
+    assert_eq!(kinds(&table), expected.map(|(name, kind)| (name.to_owned(), kind)));
+    let find = |name: &str| table.columns.iter().find(|column| column.name.as_str() == name).unwrap();
+    assert_eq!((find("id").generated, find("y").generated, find("z").generated), (Generated::ByDefault, Generated::Always, Generated::No));
+    assert_eq!((find("aa").has_default, find("z").has_default, find("z").nullable, find("e").nullable), (true, false, false, true));
+
+    let keyed = describe(world, "keyed").await.unwrap();
+    let keys: Vec<(bool, Vec<usize>, KeyEquality)> = keyed.keys.iter().map(|key| (key.primary, key.columns.clone(), key.equality)).collect();
+    assert_eq!(keys, [(true, vec![1, 0], KeyEquality::Database), (false, vec![3], KeyEquality::Bytes)], "a collation folds the case of a");
+    assert_eq!(keyed.other_unique, ["by_c", "by_part"]);
+    assert!(keyed.warnings.iter().any(|warning| warning.contains("by_c") && warning.contains("NULL")), "{:?}", keyed.warnings);
+    assert!(keyed.warnings.iter().any(|warning| warning.contains("several unique keys")), "{:?}", keyed.warnings);
+    let fault = describe(world, "plain").await.unwrap_err();
+    assert_eq!((fault.class, &*fault.reason, fault.mend.as_deref()), (FaultClass::Halt, "not-transactional", Some("ALTER TABLE `plain` ENGINE = InnoDB;")));
 }

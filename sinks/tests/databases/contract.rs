@@ -12,11 +12,11 @@ use oncesink_sinks::{
 };
 
 use crate::{
-    on_both,
+    on_each,
     world::{V, World, partition, request, t},
 };
 
-on_both!(
+on_each!(
     an_old_claim_is_fenced,
     append_writes_each_record,
     upsert_ends_as_row_by_row,
@@ -102,6 +102,39 @@ async fn keys_that_only_the_database_holds_equal_keep_their_order(world: World) 
     let delete = (Operation::Delete, vec![V::F(0.0), V::A, V::A]);
     worker.apply(&[(Operation::Write, row(0.0, "fifth", 5)), delete, (Operation::Write, row(-0.0, "sixth", 1))]).await.unwrap();
     assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["sixth|1", "other|1"]);
+}
+
+/// By default a collation of MySQL folds case, and of a row that is written twice the later one must stay.
+#[tokio::test]
+async fn keys_that_a_collation_holds_equal_keep_their_order() {
+    async fn test(world: World) {
+        world.run("CREATE TABLE orders (id VARCHAR(9) PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
+        let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
+        let row = |id: &str, note: &str, version: i64| vec![t(id), t(note), V::I(version)];
+        assert_eq!(worker.write(vec![row("b", "first", 1), row("B", "second", 2), row("a", "other", 1)]).await, 0);
+        assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["other|1", "second|2"]);
+        assert_eq!(worker.write(vec![row("B", "fourth", 4), row("b", "third", 3)]).await, 1);
+        assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["other|1", "fourth|4"]);
+    }
+    crate::world::on_mysql(test).await;
+    crate::world::on_mariadb(test).await;
+}
+
+/// What an upsert of MySQL would do by any unique key is done by the route's key alone.
+#[tokio::test]
+async fn a_row_that_meets_another_unique_key_is_refused() {
+    async fn test(world: World) {
+        world.run("CREATE TABLE users (id BIGINT PRIMARY KEY, email VARCHAR(20) UNIQUE, v BIGINT)").await;
+        let mut worker = world.worker("users", WriteMode::Upsert, Some("v")).await;
+        let row = |id: i64, email: &str, version: i64| vec![V::I(id), t(email), V::I(version)];
+        assert_eq!(worker.write(vec![row(1, "a", 1), row(2, "b", 1)]).await, 0);
+        assert_eq!(worker.write(vec![row(1, "c", 2), row(2, "d", 0), row(3, "a", 1)]).await, 1);
+        let fault = worker.fails(vec![row(4, "c", 9)]).await;
+        assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, "unique"), "{fault:?}");
+        assert_eq!(world.rows(&["id", "email", "v"], "FROM users ORDER BY id").await, ["1|c|2", "2|b|1", "3|a|1"]);
+    }
+    crate::world::on_mysql(test).await;
+    crate::world::on_mariadb(test).await;
 }
 
 async fn a_delete_by_a_key_that_was_renamed_is_not_passed_over(world: World) {

@@ -11,11 +11,11 @@ use oncesink_sinks::{
 };
 
 use crate::{
-    on_both,
+    on_each,
     world::{self, PIPELINE, V, World, partition, t},
 };
 
-on_both!(constraints_are_the_data_s_fault, a_table_that_changed_is_described_again, a_refused_commit_changes_nothing);
+on_each!(constraints_are_the_data_s_fault, a_table_that_changed_is_described_again);
 
 fn named(fault: &Fault) -> (FaultClass, &str) {
     (fault.class, &fault.reason)
@@ -25,7 +25,8 @@ async fn constraints_are_the_data_s_fault(world: World) {
     world
         .run(
             "CREATE TABLE parents (id BIGINT PRIMARY KEY); INSERT INTO parents VALUES (1);
-             CREATE TABLE orders (id BIGINT PRIMARY KEY, email VARCHAR(9) UNIQUE, total BIGINT NOT NULL CHECK (total > 0), parent BIGINT REFERENCES parents (id))",
+             CREATE TABLE orders (id BIGINT PRIMARY KEY, email VARCHAR(9) UNIQUE, total BIGINT NOT NULL CHECK (total > 0), parent BIGINT,
+               FOREIGN KEY (parent) REFERENCES parents (id))",
         )
         .await;
     let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
@@ -63,6 +64,16 @@ async fn a_table_that_changed_is_described_again(world: World) {
     assert_eq!(named(&worker.fails(vec![row()]).await), (FaultClass::Changed, "missing-key"));
     world.run(&format!("DROP TABLE {}", world.bookkeeping("oncesink_checkpoint"))).await;
     assert_eq!(named(&worker.fails(vec![row()]).await), (FaultClass::Halt, "missing-bookkeeping"));
+}
+
+#[tokio::test]
+async fn a_refused_commit_changes_nothing_on_postgres() {
+    world::on_postgres(a_refused_commit_changes_nothing).await;
+}
+
+#[tokio::test]
+async fn a_refused_commit_changes_nothing_on_sqlite() {
+    world::on_sqlite(a_refused_commit_changes_nothing).await;
 }
 
 async fn a_refused_commit_changes_nothing(world: World) {

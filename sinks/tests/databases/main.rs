@@ -1,5 +1,5 @@
-//! Both databases, for real: SQLite files in a temporary directory, and the PostgreSQL server that ONCESINK_TEST_POSTGRES names
-//! (the URL of a superuser; each test makes its own database there and drops it).
+//! All databases, for real: SQLite files in a temporary directory, and the servers that ONCESINK_TEST_POSTGRES, ONCESINK_TEST_MYSQL and
+//! ONCESINK_TEST_MARIADB name (URLs of superusers; each test makes its own database there and drops it).
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(
@@ -14,5 +14,6 @@ mod bookkeeping;
 mod catalogue;
 mod contract;
 mod faults;
+mod mysql;
 mod types;
 mod world;

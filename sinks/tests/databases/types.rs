@@ -7,15 +7,19 @@ use oncesink_sinks::{
 };
 
 use crate::{
-    on_both,
-    world::{self, V, World, t},
+    on_each,
+    world::{self, Kind, V, World, t},
 };
 
-on_both!(long_and_empty_values, integers_and_floats_at_their_edges);
+on_each!(long_and_empty_values, integers_and_floats_at_their_edges);
 
 async fn long_and_empty_values(world: World) {
-    let bytes = if world.is_postgres() { "bytea" } else { "BLOB" };
-    world.run(&format!("CREATE TABLE things (id BIGINT PRIMARY KEY, a TEXT, b {bytes})")).await;
+    let (text, bytes) = match world.kind() {
+        Kind::Postgres => ("TEXT", "bytea"),
+        Kind::MySql | Kind::MariaDb => ("LONGTEXT", "BLOB"),
+        Kind::Sqlite => ("TEXT", "BLOB"),
+    };
+    world.run(&format!("CREATE TABLE things (id BIGINT PRIMARY KEY, a {text}, b {bytes})")).await;
     let mut worker = world.worker("things", WriteMode::Upsert, None).await;
     let long = "ä€😀\"'\\{},".repeat(80_000);
     worker.write(vec![vec![V::I(1), t(""), V::Y(vec![])], vec![V::I(2), t(&long), V::Y(vec![0, 255, 10])], vec![V::I(3), V::N, V::N]]).await;
@@ -166,4 +170,90 @@ async fn every_kind_of_sqlite() {
         assert_eq!(world.rows(&["a", "b", "typeof(b)", "c"], "FROM strict").await, ["1|007|text|-9223372036854775808"]);
     })
     .await;
+}
+
+#[tokio::test]
+async fn every_kind_of_mysql() {
+    world::on_mysql(every_kind).await;
+}
+
+#[tokio::test]
+async fn every_kind_of_mariadb() {
+    world::on_mariadb(every_kind).await;
+}
+
+async fn every_kind(world: World) {
+    world
+        .run(
+            "CREATE TABLE things (id SMALLINT PRIMARY KEY, a BOOLEAN, b DATETIME(6), c TIMESTAMP(6) NULL, d DATE, e TIME(3), f DECIMAL(30,10), g JSON,
+               h ENUM('sad', 'so-so'), i BLOB, j FLOAT, k VARCHAR(4), l BIT(9), m BIGINT UNSIGNED, n TINYINT UNSIGNED, o CHAR(5), p TINYTEXT, q SET('a', 'b'),
+               r VARCHAR(9) CHARACTER SET latin1, s INT, t DOUBLE)",
+        )
+        .await;
+    let mut worker = world.worker("things", WriteMode::Upsert, None).await;
+    let full = vec![
+        V::I(1),
+        V::B(true),
+        V::I(INSTANT),
+        V::I(INSTANT),
+        V::I(20_778),
+        V::I(3_723_000_600),
+        t("12345678901234567890.0123456789"),
+        t("{\"a\": [1, null]}"),
+        t("so-so"),
+        V::Y(vec![0, 255]),
+        V::F(0.1),
+        t("äöü€"),
+        V::I(257),
+        t("18446744073709551615"),
+        V::I(255),
+        t("ab"),
+        t(""),
+        t("a,b"),
+        t("äöü"),
+        V::I(-7),
+        V::F(0.1 + 0.2),
+    ];
+    let mut early = vec![V::N; 21];
+    (early[0], early[2], early[4], early[5]) = (V::I(-2), V::I(-1), V::I(-719_162), V::I(0));
+    worker.write(vec![full, early]).await;
+    let columns = ["a", "b", "c", "d", "e", "f", "g", "h", "hex(i)", "j", "k", "l + 0", "m", "n", "o", "p", "q", "r", "s", "t"];
+    assert_eq!(
+        world.rows(&columns, "FROM things WHERE id = 1").await,
+        ["1|2026-11-21 01:02:03.000004|2026-11-21 01:02:03.000004|2026-11-21|01:02:03.001|12345678901234567890.0123456789|{\"a\": [1, null]}|so-so|00FF|\
+          0.1|äöü€|257|18446744073709551615|255|ab||a,b|äöü|-7|0.30000000000000004"]
+    );
+    assert_eq!(world.rows(&["b", "d", "e"], "FROM things WHERE id = -2").await, ["1969-12-31 23:59:59.999999|0001-01-01|00:00:00.000"]);
+    let bad = |position: usize, cell: V| {
+        let mut row = vec![V::A; 21];
+        row[0] = V::I(9);
+        row[position] = cell;
+        row
+    };
+    for (position, cell, reason) in [
+        (0, V::I(40_000), "out-of-range"),
+        (2, V::I(i64::MIN), "out-of-range"),
+        (3, V::I(-1), "invalid-text"),
+        (4, V::I(i64::MAX), "out-of-range"),
+        (6, t("secret"), "invalid-text"),
+        (6, t("123456789012345678901234567890"), "out-of-range"),
+        (8, t("secret"), "invalid-text"),
+        (10, V::F(f64::NAN), "out-of-range"),
+        (11, t("secret"), "too-long"),
+        (13, t("-1"), "out-of-range"),
+        (14, V::I(256), "out-of-range"),
+        (15, t("secret"), "too-long"),
+        (16, t(&"secret".repeat(50)), "too-long"),
+        (17, t("secret"), "invalid-text"),
+        (18, t("secret😀"), "invalid-text"),
+        (19, V::I(i64::MAX), "out-of-range"),
+    ] {
+        let fault = worker.fails(vec![bad(position, cell)]).await;
+        assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, reason), "column {position}: {fault:?}");
+        assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");
+    }
+    let fault = worker.fails(vec![bad(7, t("{secret"))]).await;
+    assert_eq!(fault.class, FaultClass::Poison, "{fault:?}");
+    assert!(!format!("{fault:?}").contains("secret"), "{fault:?}");
+    worker.write(vec![bad(11, t("fine"))]).await;
 }

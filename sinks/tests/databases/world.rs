@@ -15,9 +15,17 @@ use oncesink_sinks::{
     sink::{Applied, ApplyError, Sink, Writer},
     transaction::Transactional,
 };
-use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, MySqlConnection, PgConnection, Row, SqliteConnection};
 
 pub const PIPELINE: &str = "shop";
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Postgres,
+    MySql,
+    MariaDb,
+    Sqlite,
+}
 
 /// One database of its own.
 #[derive(Clone)]
@@ -26,38 +34,71 @@ pub struct World {
     pub database: Arc<dyn Database>,
 }
 
+/// What a test asks beside oncesink, on a connection of its own.
+macro_rules! on_connection {
+    ($world:expr, $connection:ident => $body:expr) => {
+        match $world.kind() {
+            Kind::Postgres => {
+                let mut $connection = PgConnection::connect(&$world.url).await.unwrap();
+                $body
+            }
+            Kind::MySql | Kind::MariaDb => {
+                let mut $connection = MySqlConnection::connect(&$world.url).await.unwrap();
+                $body
+            }
+            Kind::Sqlite => {
+                let mut $connection = SqliteConnection::connect(&$world.url).await.unwrap();
+                $body
+            }
+        }
+    };
+}
+
 impl World {
+    pub fn kind(&self) -> Kind {
+        match self.url.split(':').next().unwrap() {
+            "postgres" => Kind::Postgres,
+            "mysql" => Kind::MySql,
+            "mariadb" => Kind::MariaDb,
+            _ => Kind::Sqlite,
+        }
+    }
+
     pub fn is_postgres(&self) -> bool {
-        self.url.starts_with("postgres")
+        self.kind() == Kind::Postgres
+    }
+
+    pub fn is_mysql_or_mariadb(&self) -> bool {
+        matches!(self.kind(), Kind::MySql | Kind::MariaDb)
     }
 
     /// Runs statements as the database's owner, beside oncesink.
     pub async fn run(&self, sql: &str) {
-        if self.is_postgres() {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-        } else {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap();
-        }
+        on_connection!(self, connection => {
+            sqlx::raw_sql(AssertSqlSafe(sql)).execute(&mut connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+        });
     }
 
     /// One text for each row of a query with one column of text.
     pub async fn texts(&self, sql: &str) -> Vec<Option<String>> {
-        if self.is_postgres() {
-            let mut connection = PgConnection::connect(&self.url).await.unwrap();
-            sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
-        } else {
-            let mut connection = SqliteConnection::connect(&self.url).await.unwrap();
-            sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap().iter().map(|row| row.get(0)).collect()
-        }
+        on_connection!(self, connection => {
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap_or_else(|error| panic!("{sql}: {error}"));
+            rows.iter().map(|row| row.get(0)).collect()
+        })
     }
 
     /// The rows of a query as `a|b|c`, NULL as `-`.
     pub async fn rows(&self, columns: &[&str], rest: &str) -> Vec<String> {
-        let columns: Vec<String> = columns.iter().map(|column| format!("coalesce(cast({column} as text), '-')")).collect();
-        let texts = self.texts(&format!("SELECT {} {rest}", columns.join(" || '|' || "))).await;
+        let text = if self.is_mysql_or_mariadb() { "char" } else { "text" };
+        let columns: Vec<String> = columns.iter().map(|column| format!("coalesce(cast({column} as {text}), '-')")).collect();
+        let whole = if self.is_mysql_or_mariadb() { format!("concat_ws('|', {})", columns.join(", ")) } else { columns.join(" || '|' || ") };
+        let texts = self.texts(&format!("SELECT {whole} {rest}")).await;
         texts.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// A name as it is quoted here.
+    pub fn quoted(&self, name: &str) -> String {
+        if self.is_mysql_or_mariadb() { format!("`{name}`") } else { format!("\"{name}\"") }
     }
 
     /// The bookkeeping tables as they are named here.
@@ -230,6 +271,28 @@ pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnO
     }
 }
 
+pub async fn on_mysql<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
+    on_mysql_or_mariadb("ONCESINK_TEST_MYSQL", test).await;
+}
+
+pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
+    on_mysql_or_mariadb("ONCESINK_TEST_MARIADB", test).await;
+}
+
+async fn on_mysql_or_mariadb<F: Future<Output = ()> + Send + 'static>(variable: &str, test: impl FnOnce(World) -> F) {
+    let server = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must be the URL of a superuser"));
+    let name = format!("oncesink_test_{:016x}", rand::random::<u64>());
+    let mut admin = MySqlConnection::connect(&server).await.unwrap_or_else(|error| panic!("{variable} cannot be reached: {error}"));
+    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))).execute(&mut admin).await.unwrap();
+    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
+    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
+    let result = tokio::spawn(test(world)).await;
+    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.unwrap();
+    if let Err(error) = result {
+        std::panic::resume_unwind(error.into_panic());
+    }
+}
+
 pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
     let directory: PathBuf = std::env::temp_dir().join(format!("oncesink-test-{:016x}", rand::random::<u64>()));
     std::fs::create_dir(&directory).unwrap();
@@ -242,17 +305,19 @@ pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnc
     }
 }
 
-/// Runs each test on each of the databases.
+/// Runs each test on each of the databases, or on those that are named.
 #[macro_export]
-macro_rules! on_both {
+macro_rules! on_each {
     ($($test:ident),+ $(,)?) => {
-        mod on_postgres {
+        $crate::on_each!(on_postgres, on_mysql, on_mariadb, on_sqlite: [$($test),+]);
+    };
+    ($($database:ident),+: $tests:tt) => {
+        $($crate::on_each!(@ $database $tests);)+
+    };
+    (@ $database:ident [$($test:ident),+]) => {
+        mod $database {
             $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() { $crate::world::on_postgres(super::$test).await; })+
-        }
-        mod on_sqlite {
-            $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-            async fn $test() { $crate::world::on_sqlite(super::$test).await; })+
+            async fn $test() { $crate::world::$database(super::$test).await; })+
         }
     };
 }

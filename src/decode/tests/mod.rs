@@ -68,8 +68,13 @@ fn options() -> RowOptions {
 }
 
 fn target(columns: &[(&str, &str)], key: &[usize], write: WriteMode) -> Arc<Target> {
-    let table =
-        Table { name: TableName::parse("t"), columns: columns.iter().map(|(name, declared)| column(name, declared)).collect(), keys: vec![], warnings: vec![] };
+    let table = Table {
+        name: TableName::parse("t"),
+        columns: columns.iter().map(|(name, declared)| column(name, declared)).collect(),
+        keys: vec![],
+        other_unique: vec![],
+        warnings: vec![],
+    };
     let positions = (0..columns.len()).collect();
     Arc::new(Target {
         route: Arc::from("t"),

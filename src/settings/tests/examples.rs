@@ -24,9 +24,9 @@ fn the_four_line_file_is_complete() {
     assert_eq!(pipeline.kafka.topics.len(), 1);
     assert_eq!(pipeline.database.kind, DatabaseKind::Postgres);
     assert_eq!(pipeline.database.writers, 4);
-    assert_eq!(pipeline.database.tls, Some(Tls::VerifyFull));
+    assert_eq!(pipeline.database.tls, None, "by where the server is");
     assert_eq!(pipeline.database.statement_timeout, Duration::from_secs(30));
-    assert_eq!(pipeline.database.bookkeeping, "oncesink");
+    assert_eq!(pipeline.database.bookkeeping, None, "by the kind of the database");
     assert_eq!(pipeline.database.migrate, Migrate::Auto);
     assert_eq!(pipeline.batch, BatchLimits { rows: 5000, bytes: 8 << 20, linger: Duration::from_millis(50) });
     assert_eq!(pipeline.retry, RetryPolicy { initial_delay: Duration::from_millis(100), max_delay: Duration::from_secs(30), give_up_after: None });
@@ -109,7 +109,7 @@ fn the_schema_holds_every_default_and_no_null() {
     let written = "
 name: orders
 kafka: { brokers: 'localhost:9092', start: earliest }
-database: { url: '${DATABASE_URL}', writers: 4, statement_timeout: 30s, bookkeeping: oncesink, migrate: auto }
+database: { url: '${DATABASE_URL}', writers: 4, statement_timeout: 30s, migrate: auto }
 batch: { rows: 5000, bytes: 8MiB, linger: 50ms }
 retry: { initial_delay: 100ms, max_delay: 30s, give_up_after: never }
 max_buffer: 32MiB

@@ -78,7 +78,7 @@ fn the_environment_overrides_the_file_and_set_overrides_both() {
     assert_eq!(pipeline.kafka.properties["client.id"], "me");
     assert_eq!((pipeline.kafka.group.as_str(), pipeline.group_written), ("mine", true));
     assert_eq!(pipeline.database.password.as_ref().unwrap().expose_secret(), "0123");
-    assert_eq!(pipeline.database.tls, Some(Tls::Prefer));
+    assert_eq!(pipeline.database.tls, None, "by where the server is");
     assert_eq!(pipeline.routes[0].table, "from_set");
     assert_eq!(pipeline.routes[0].topics.names, ["orders"]);
     assert_eq!(pipeline.dedup["orders"], [Dedup::UniqueKey, Dedup::Checkpoint]);

@@ -86,7 +86,7 @@ pub fn table(name: &str) -> Option<Table> {
     };
     let keys =
         if is_keyed { vec![UniqueKey { name: "primary".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }] } else { Vec::new() };
-    Some(Table { name: TableName::parse(name), columns: names.iter().map(column).collect(), keys, warnings: Vec::new() })
+    Some(Table { name: TableName::parse(name), columns: names.iter().map(column).collect(), keys, other_unique: Vec::new(), warnings: Vec::new() })
 }
 
 fn target(name: &str, has_version: bool) -> Option<Arc<Target>> {

@@ -1,0 +1,292 @@
+//! The text of the statements that write rows. Pure.
+
+use super::{flavour::Flavour, kind::comparand};
+use crate::{
+    chunks::ChunkLimits,
+    execute::backticked,
+    model::{Table, TableName, WriteMode},
+    write_plan::{RowsToWrite, VersionCondition, VersionOrder},
+};
+
+/// A prepared statement binds at most 65,535 values.
+pub(super) const LIMITS: ChunkLimits = ChunkLimits { binds: 65_535, rows: 512 };
+
+/// The statements for rows of one target and shape.
+#[derive(Debug)]
+pub(super) struct Statements<'a> {
+    pub rows: RowsToWrite<'a>,
+    pub flavour: Flavour,
+}
+
+/// What becomes of a row whose key is there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Met {
+    /// An error, as of any other unique key.
+    Fails,
+    /// It is set, or stays where there is nothing to set.
+    IsSet,
+}
+
+impl Statements<'_> {
+    /// Whether a row can meet only the key that it is written by. An upsert here cannot name a key: it would set the row that it meets by
+    /// another one.
+    pub fn has_one_key(&self) -> bool {
+        self.rows.target.table.keys.len() + self.rows.target.table.other_unique.len() == 1
+    }
+
+    /// The columns of an UPDATE of one row, in the order of its parameters: those that are set, the key, and the version that decides.
+    pub fn sent_for_update(&self) -> Vec<usize> {
+        let mut positions = self.rows.settable();
+        positions.extend(&self.rows.target.key);
+        positions.extend(self.version_sent());
+        positions
+    }
+
+    /// Of a delete: the key, and the version that decides.
+    pub fn sent_for_delete(&self) -> Vec<usize> {
+        let mut positions = self.rows.target.key.clone();
+        positions.extend(self.version_sent());
+        positions
+    }
+
+    /// Of [`Self::stale`], for each row: the key, and the version that it is compared by.
+    pub fn sent_for_stale(&self) -> Vec<usize> {
+        self.sent_for_delete()
+    }
+
+    fn version_sent(&self) -> Option<usize> {
+        match self.rows.version_condition()? {
+            VersionCondition::IsNull(_) => None,
+            VersionCondition::IsNullOrNotNewer(version, _) => Some(version),
+        }
+    }
+
+    fn name(&self, position: usize) -> String {
+        backticked(&self.rows.target.column(position).name)
+    }
+
+    /// A column of the row in the table.
+    fn mine(&self, position: usize) -> String {
+        format!("{}.{}", backticked(&self.rows.target.table.name.name), self.name(position))
+    }
+
+    fn comparand(&self, position: usize) -> String {
+        comparand(self.rows.target.column(position))
+    }
+
+    fn table(&self) -> String {
+        qualified(&self.rows.target.table.name)
+    }
+
+    pub fn defaults(&self) -> String {
+        format!("INSERT INTO {} () VALUES ()", self.table())
+    }
+
+    pub fn insert(&self, rows: usize, met: Met) -> String {
+        let written = self.rows.written();
+        let names: Vec<String> = written.iter().map(|position| self.name(*position)).collect();
+        let tuple = format!("({})", vec!["?"; written.len()].join(", "));
+        let mut text = format!("INSERT INTO {} ({}) VALUES {}", self.table(), names.join(", "), vec![tuple; rows].join(", "));
+        if self.rows.target.write != WriteMode::Upsert || met == Met::Fails {
+            return text;
+        }
+        if self.flavour == Flavour::MySql {
+            text.push_str(" AS incoming");
+        }
+        text.push_str(" ON DUPLICATE KEY UPDATE ");
+        let theirs = |position: usize| match self.flavour {
+            Flavour::MySql => format!("incoming.{}", self.name(position)),
+            Flavour::MariaDb => format!("VALUES({})", self.name(position)),
+        };
+        let mut settable = self.rows.settable();
+        // They are assigned one after the other, and each condition must still see the version of the row in the table.
+        settable.sort_by_key(|position| Some(*position) == self.rows.guard);
+        let guard = self.newer(theirs);
+        let assignments: Vec<String> = match settable.first() {
+            None => self.rows.target.key.first().map(|key| format!("{0} = {0}", self.mine(*key))).into_iter().collect(),
+            Some(_) => settable
+                .iter()
+                .map(|position| match &guard {
+                    Some(guard) => format!("{0} = IF({guard}, {1}, {0})", self.mine(*position), theirs(*position)),
+                    None => format!("{} = {}", self.mine(*position), theirs(*position)),
+                })
+                .collect(),
+        };
+        text.push_str(&assignments.join(", "));
+        text
+    }
+
+    /// One row. The server tells how many rows the condition found, whether it changed them or not.
+    pub fn update(&self) -> String {
+        let assignments: Vec<String> = self.rows.settable().iter().map(|position| format!("{} = ?", self.mine(*position))).collect();
+        format!("UPDATE {} SET {} WHERE {}{}", self.table(), assignments.join(", "), self.same_key(), self.and_newer())
+    }
+
+    /// Whether the key of one row is there; it stays as it is until the end of the transaction.
+    pub fn exists(&self) -> String {
+        format!("SELECT 1 FROM {} WHERE {} FOR UPDATE", self.table(), self.same_key())
+    }
+
+    /// Rows by a key of one column.
+    pub fn delete_several(&self, rows: usize) -> Option<String> {
+        let [key] = self.rows.target.key.as_slice() else { return None };
+        let list = vec![self.comparand(*key); rows].join(", ");
+        Some(format!("DELETE FROM {} WHERE {} IN ({list})", self.table(), self.mine(*key)))
+    }
+
+    /// One row, whatever the version.
+    pub fn delete(&self) -> String {
+        format!("DELETE FROM {} WHERE {}", self.table(), self.same_key())
+    }
+
+    pub fn delete_guarded(&self) -> String {
+        format!("DELETE FROM {} WHERE {}{}", self.table(), self.same_key(), self.and_newer())
+    }
+
+    /// How many of some rows lost against a newer version. To be asked after they were written, which has locked them.
+    pub fn stale(&self, rows: usize) -> String {
+        let lost = match self.rows.version_condition() {
+            Some(VersionCondition::IsNull(version)) => format!("{} IS NOT NULL", self.mine(version)),
+            Some(VersionCondition::IsNullOrNotNewer(version, order)) => {
+                let (mine, theirs) = (self.mine(version), self.comparand(version));
+                format!("{mine} IS NOT NULL AND NOT COALESCE({} <= {}, FALSE)", of_order(&mine, order), of_order(&theirs, order))
+            }
+            None => "FALSE".to_owned(),
+        };
+        let one = format!("({} AND {lost})", self.same_key());
+        format!("SELECT count(*) FROM {} WHERE {}", self.table(), vec![one; rows].join(" OR "))
+    }
+
+    fn same_key(&self) -> String {
+        let parts: Vec<String> = self.rows.target.key.iter().map(|position| format!("{} = {}", self.mine(*position), self.comparand(*position))).collect();
+        parts.join(" AND ")
+    }
+
+    fn and_newer(&self) -> String {
+        self.newer(|version| self.comparand(version)).map_or_else(String::new, |newer| format!(" AND ({newer})"))
+    }
+
+    fn newer(&self, theirs: impl Fn(usize) -> String) -> Option<String> {
+        Some(match self.rows.version_condition()? {
+            VersionCondition::IsNull(version) => format!("{} IS NULL", self.mine(version)),
+            VersionCondition::IsNullOrNotNewer(version, order) => {
+                let mine = self.mine(version);
+                format!("{mine} IS NULL OR {} <= {}", of_order(&mine, order), of_order(&theirs(version), order))
+            }
+        })
+    }
+}
+
+fn of_order(value: &str, order: VersionOrder) -> String {
+    match order {
+        VersionOrder::OfBytes => format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)"),
+        VersionOrder::OfType => value.to_owned(),
+    }
+}
+
+/// The unique indexes of a table, a row for each of their columns. Naming the table has the server hold it until the end of the transaction:
+/// whoever would change it waits.
+pub(super) fn unique_indexes(table: &TableName) -> String {
+    format!(
+        "SELECT INDEX_NAME, CASE WHEN SUB_PART IS NULL THEN COLUMN_NAME END FROM information_schema.STATISTICS \
+         WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ? AND NON_UNIQUE = 0 AND NOT EXISTS (SELECT 1 FROM {} WHERE FALSE) \
+         ORDER BY INDEX_NAME, SEQ_IN_INDEX",
+        qualified(table)
+    )
+}
+
+/// Whether a table has exactly the unique indexes of its description.
+pub(super) fn are_as_described(table: &Table, parts: &[(String, Option<String>)]) -> bool {
+    let mut found = 0;
+    for index in parts.chunk_by(|left, right| left.0 == right.0) {
+        let name = &index[0].0;
+        let key = table.keys.iter().find(|key| key.name == *name);
+        let is_same = match key {
+            Some(key) => {
+                let columns = key.columns.iter().map(|position| table.columns.get(*position).map(|column| column.name.as_str()));
+                columns.eq(index.iter().map(|(_, column)| column.as_deref()))
+            }
+            None => table.other_unique.contains(name),
+        };
+        if !is_same {
+            return false;
+        }
+        found += 1;
+    }
+    found == table.keys.len() + table.other_unique.len()
+}
+
+pub(super) fn qualified(name: &TableName) -> String {
+    match &name.schema {
+        Some(schema) => format!("{}.{}", backticked(schema), backticked(&name.name)),
+        None => backticked(&name.name),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Generated, Identifier, KeyEquality, Kind, Shape, Table, TableColumn, Target, UniqueKey};
+
+    fn target() -> Target {
+        let column = |name: &str| TableColumn {
+            name: Identifier::new(name),
+            kind: Kind::Int { bits: 64 },
+            declared: "bigint".to_owned(),
+            nullable: false,
+            has_default: false,
+            generated: Generated::No,
+        };
+        let table = Table {
+            name: TableName::parse("shop.orders"),
+            columns: ["id", "version", "total"].map(column).to_vec(),
+            keys: vec![UniqueKey { name: "PRIMARY".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
+            other_unique: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Target {
+            route: "orders".into(),
+            table: Arc::new(table),
+            columns: vec![0, 1, 2],
+            key: vec![0],
+            key_equality: KeyEquality::Bytes,
+            version: Some(1),
+            write: WriteMode::Upsert,
+        }
+    }
+
+    #[test]
+    fn the_version_is_assigned_last() {
+        let (target, shape) = (target(), Shape(Box::new([true; 3])));
+        let rows = RowsToWrite { target: &target, shape: &shape, guard: Some(1) };
+        assert_eq!(
+            Statements { rows, flavour: Flavour::MySql }.insert(2, Met::IsSet),
+            "INSERT INTO `shop`.`orders` (`id`, `version`, `total`) VALUES (?, ?, ?), (?, ?, ?) AS incoming ON DUPLICATE KEY UPDATE \
+             `orders`.`total` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= incoming.`version`, incoming.`total`, `orders`.`total`), \
+             `orders`.`version` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= incoming.`version`, incoming.`version`, `orders`.`version`)"
+        );
+        let text = Statements { rows, flavour: Flavour::MariaDb }.insert(1, Met::IsSet);
+        assert!(text.ends_with("VALUES(`version`), `orders`.`version`)") && !text.contains("AS incoming"), "{text}");
+    }
+
+    #[test]
+    fn other_keys_than_the_described_ones_are_found() {
+        let table = &target().table;
+        let part = |index: &str, column: &str| (index.to_owned(), Some(column.to_owned()));
+        assert!(are_as_described(table, &[part("PRIMARY", "id")]));
+        assert!(!are_as_described(table, &[]));
+        assert!(!are_as_described(table, &[part("PRIMARY", "total")]));
+        assert!(!are_as_described(table, &[part("PRIMARY", "id"), part("PRIMARY", "total")]));
+        assert!(!are_as_described(table, &[part("PRIMARY", "id"), part("by_total", "total")]));
+    }
+
+    #[test]
+    fn no_row_is_ever_ignored() {
+        let (target, shape) = (target(), Shape(Box::new([true, false, false])));
+        let statements = Statements { rows: RowsToWrite { target: &target, shape: &shape, guard: None }, flavour: Flavour::MySql };
+        assert!(statements.insert(1, Met::IsSet).ends_with("ON DUPLICATE KEY UPDATE `orders`.`id` = `orders`.`id`"));
+        assert!(!statements.insert(1, Met::Fails).contains("DUPLICATE"));
+    }
+}
