@@ -102,6 +102,18 @@ pub(super) fn comparand(column: &TableColumn) -> String {
     }
 }
 
+/// How a value has the type of its column where there is none beside it. None: its type is not one that a value can be cast to and stay equal.
+pub(super) fn typed(column: &TableColumn) -> Option<String> {
+    Some(match &column.kind {
+        Kind::Bool | Kind::Int { .. } => "CAST(? AS SIGNED)".to_owned(),
+        Kind::Float { bits: 64 } => "CAST(? AS DOUBLE)".to_owned(),
+        Kind::Decimal { .. } => comparand(column),
+        Kind::Date => "CAST(? AS DATE)".to_owned(),
+        Kind::Timestamp { .. } | Kind::TimestampTz { .. } => "CAST(? AS DATETIME(6))".to_owned(),
+        _ => return None,
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,9 @@
 //! The text of the statements that write rows. Pure.
 
-use super::{flavour::Flavour, kind::comparand};
+use super::{
+    flavour::Flavour,
+    kind::{comparand, typed},
+};
 use crate::{
     chunks::ChunkLimits,
     execute::backticked,
@@ -145,16 +148,43 @@ impl Statements<'_> {
 
     /// How many of some rows lost against a newer version. To be asked after they were written, which has locked them.
     pub fn stale(&self, rows: usize) -> String {
-        let lost = match self.rows.version_condition() {
+        match self.sent_for_stale().iter().map(|position| typed(self.rows.target.column(*position))).collect::<Option<Vec<_>>>() {
+            Some(values) => self.stale_by_join(&values, rows),
+            None => {
+                let one = format!("({} AND {})", self.same_key(), self.lost(|version| self.comparand(version)));
+                format!("SELECT count(*) FROM {} WHERE {}", self.table(), vec![one; rows].join(" OR "))
+            }
+        }
+    }
+
+    /// Five times as fast as a condition for each row. Each value has its type, or the server would take it for a text.
+    fn stale_by_join(&self, values: &[String], rows: usize) -> String {
+        let row = match self.flavour {
+            Flavour::MySql => "ROW",
+            Flavour::MariaDb => "",
+        };
+        let key = &self.rows.target.key;
+        let names: Vec<String> = (0..values.len()).map(|index| format!("c{index}")).collect();
+        let same: Vec<String> = key.iter().enumerate().map(|(index, position)| format!("{} = incoming.c{index}", self.mine(*position))).collect();
+        format!(
+            "WITH incoming ({}) AS (VALUES {}) SELECT count(*) FROM incoming STRAIGHT_JOIN {} ON {} WHERE {}",
+            names.join(", "),
+            vec![format!("{row}({})", values.join(", ")); rows].join(", "),
+            self.table(),
+            same.join(" AND "),
+            self.lost(|_| format!("incoming.c{}", key.len()))
+        )
+    }
+
+    fn lost(&self, theirs: impl Fn(usize) -> String) -> String {
+        match self.rows.version_condition() {
             Some(VersionCondition::IsNull(version)) => format!("{} IS NOT NULL", self.mine(version)),
             Some(VersionCondition::IsNullOrNotNewer(version, order)) => {
-                let (mine, theirs) = (self.mine(version), self.comparand(version));
-                format!("{mine} IS NOT NULL AND NOT COALESCE({} <= {}, FALSE)", of_order(&mine, order), of_order(&theirs, order))
+                let mine = self.mine(version);
+                format!("{mine} IS NOT NULL AND NOT COALESCE({} <= {}, FALSE)", of_order(&mine, order), of_order(&theirs(version), order))
             }
             None => "FALSE".to_owned(),
-        };
-        let one = format!("({} AND {lost})", self.same_key());
-        format!("SELECT count(*) FROM {} WHERE {}", self.table(), vec![one; rows].join(" OR "))
+        }
     }
 
     fn same_key(&self) -> String {
