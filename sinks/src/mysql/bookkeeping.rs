@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long a migration waits for another one.
-const LOCK_SECONDS: u32 = 60;
+const LOCK_SECONDS: u32 = 20;
 
 async fn find(session: &mut MySqlSession) -> Result<BookkeepingTables, Fault> {
     let schema = session.options.bookkeeping.clone();

@@ -24,15 +24,16 @@ fn classify(number: u16, state: &str) -> (FaultClass, &'static str) {
         1040 | 1203 | 1226 => (Pause, "too-many-connections"),
         1969 | 3024 => (Pause, reason::STATEMENT_TIMEOUT),
         1037 | 1038 | 1041 | 1135 | 1206 | 1461 | 1637 => (Pause, "resources"),
-        1030 | 1180 | 1181 => (Pause, "io-error"),
+        1030 | 1180 | 1181 | 1878 => (Pause, "io-error"),
         1264 | 1690 | 1416 => (Poison, "out-of-range"),
         1406 => (Poison, "too-long"),
-        1265 | 1292 | 1366 | 1367 | 1411 | 1525 | 3140 | 3141 | 3144 | 3146 | 3854 | 3988 | 4078 | 4079 => (Poison, "invalid-text"),
+        1265 | 1292 | 1366 | 1367 | 1411 | 1525 | 3140 | 3141 | 3144 | 3146 | 3854 | 3988 => (Poison, "invalid-text"),
         1048 | 1263 | 1364 | 1423 => (Poison, reason::NOT_NULL),
         1022 | 1062 | 1169 | 1586 => (Poison, "unique"),
         1216 | 1217 | 1451 | 1452 | 1761 | 1762 => (Poison, "foreign-key"),
-        3819 | 4025 => (Poison, "check"),
-        1118 | 1153 | 1301 | 1713 | 1878 => (Poison, "too-large"),
+        // The last two: no partition of the table takes the row.
+        3819 | 4025 | 1526 | 1591 => (Poison, "check"),
+        1118 | 1153 | 1301 | 1713 => (Poison, "too-large"),
         1365 => (Poison, "data"),
         1044 | 1142 | 1143 | 1227 | 1370 | 1419 => (Halt, reason::PERMISSION),
         1045 | 1251 | 1698 | 1820 | 1862 | 3118 | 3955 | 4151 => (Halt, "password"),
@@ -40,7 +41,7 @@ fn classify(number: u16, state: &str) -> (FaultClass, &'static str) {
         1665 => (Halt, "binlog-format"),
         1146 | 1051 => (Changed, "missing-table"),
         1054 | 1072 | 1166 => (Changed, "missing-column"),
-        1063 | 1110 | 1136 | 1176 => (Changed, "type-changed"),
+        1063 | 1110 | 1136 | 1176 | 4078 | 4079 => (Changed, "type-changed"),
         _ => match state.get(..2) {
             Some("08") => (Retry, "connection"),
             Some("40") => (Retry, "serialization"),
@@ -71,6 +72,13 @@ pub(super) fn ends_session(error: &sqlx::Error) -> bool {
 pub(super) fn commit_is_refused(error: &sqlx::Error) -> bool {
     let sqlx::Error::Database(error) = error else { return false };
     error.try_downcast_ref::<MySqlDatabaseError>().is_some_and(|error| matches!(error.number(), 1213 | 1205 | 1290 | 1792 | 1836 | 3101))
+}
+
+/// The unique key that a row met.
+pub(super) fn met_key(error: &sqlx::Error) -> Option<String> {
+    let sqlx::Error::Database(error) = error else { return None };
+    let error = error.try_downcast_ref::<MySqlDatabaseError>()?;
+    if error.number() == 1062 { constraint(1062, error.message()) } else { None }
 }
 
 /// The error for people and for the engine.
@@ -139,7 +147,7 @@ fn column(number: u16, message: &str) -> Option<String> {
     let behind = match number {
         1048 => message.strip_prefix("Column ")?,
         1364 => message.strip_prefix("Field ")?,
-        1263 | 1264 | 1265 | 1292 | 1366 | 1406 | 3140 | 4078 => &message[message.rfind("column ")? + "column ".len()..],
+        1263 | 1264 | 1265 | 1292 | 1366 | 1406 | 3140 => &message[message.rfind("column ")? + "column ".len()..],
         _ => return None,
     };
     last_name(behind)

@@ -53,10 +53,12 @@ impl Flavour {
         match self {
             // MySQL ends a connection that is idle in a transaction only by the limit of every idle connection, and only a SELECT that runs
             // too long; for the others it is the client that stops waiting.
-            Self::MySql => format!("wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = {statement_timeout}"),
+            Self::MySql => format!("wait_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = {statement_timeout}"),
             Self::MariaDb => {
                 let (seconds, milliseconds) = (statement_timeout / 1000, statement_timeout % 1000);
-                format!("idle_transaction_timeout = 10, innodb_lock_wait_timeout = 10, max_statement_time = {seconds}.{milliseconds:03}")
+                format!(
+                    "idle_transaction_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_statement_time = {seconds}.{milliseconds:03}"
+                )
             }
         }
     }

@@ -33,6 +33,8 @@ impl MySqlOptions {
             .pipes_as_concat(false)
             .no_engine_substitution(false)
             .timezone(Some("+00:00".to_owned()))
+            // Texts are sent as UTF-8, whatever the URL says.
+            .charset("utf8mb4")
             .disable_statement_logging();
         if let Some(username) = &options.username {
             connect = connect.username(username);

@@ -17,7 +17,7 @@ use sqlx::{
 use super::{
     MySqlOptions,
     checkpoint::{CheckpointStatements, bind_key, bind_row},
-    fault::{commit_is_refused, ends_session, fault},
+    fault::{commit_is_refused, ends_session, fault, met_key},
     flavour::Flavour,
     statement::{LIMITS, Met, Statements, are_as_described, unique_indexes},
     value::{MySqlQuery, bind, size},
@@ -26,7 +26,7 @@ use crate::{
     checkpoint::CheckpointRow,
     chunks::chunks,
     execute,
-    fault::{During, Fault, FaultClass},
+    fault::{During, Fault, FaultClass, reason},
     model::{Partition, Table},
     nodelay::sending_at_once,
     session::{Audit, CommitError, LockWait, Session, Step, Written},
@@ -54,6 +54,8 @@ pub(super) struct MySqlSession {
     packet: usize,
     state: SessionState,
     used: Instant,
+    /// The unique key that the last failed statement met.
+    met_key: Option<String>,
     /// Tables whose keys this transaction has found to be as described. It holds the tables, so they stay so until its end.
     checked: Vec<Arc<Table>>,
 }
@@ -77,6 +79,7 @@ impl MySqlSession {
             // What is set and verified now is no transaction, but the same calls run it.
             state: SessionState::Open,
             used: Instant::now(),
+            met_key: None,
             checked: Vec::new(),
         };
         session.set_up().await?;
@@ -115,7 +118,13 @@ impl MySqlSession {
 
     /// Judges an error and remembers what it does to the session.
     fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
-        let fault = fault(error, during, self.flavour, &self.options);
+        let mut fault = fault(error, during, self.flavour, &self.options);
+        self.met_key = met_key(error);
+        // MySQL has no limit of its own for what writes: ours must have a slow batch halved as well.
+        let is_late = matches!(error, sqlx::Error::Io(error) if error.kind() == io::ErrorKind::TimedOut);
+        if is_late && matches!(during, During::Write { .. }) {
+            (fault.class, fault.reason) = (FaultClass::Pause, reason::STATEMENT_TIMEOUT.into());
+        }
         self.state = if ends_session(error) { SessionState::Broken } else { SessionState::Failed(fault.class) };
         fault
     }
@@ -240,7 +249,15 @@ impl MySqlSession {
     }
 
     async fn insert(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32], met: Met) -> Result<u64, Fault> {
-        self.run_rows(step, &statements.rows.written(), selection, |rows| statements.insert(rows, met)).await
+        let inserted = self.run_rows(step, &statements.rows.written(), selection, |rows| statements.insert(rows, met)).await;
+        let is_known = |name: &str| step.rows.target.table.columns.iter().any(|column| column.name.as_str() == name);
+        inserted.map_err(|fault| match &fault.column {
+            // A column that was added since, without a default: the table's fault, not the record's.
+            Some(column) if fault.reason == reason::NOT_NULL && !is_known(column) => {
+                Fault { class: FaultClass::Changed, reason: "missing-column".into(), ..fault }
+            }
+            _ => fault,
+        })
     }
 
     /// Rows that lost, of some that were written under a guard. Not asked where every one was changed.
@@ -273,7 +290,8 @@ impl MySqlSession {
             let there = (!is_set || step.guard.is_some()) && self.exists(step, statements, *row).await?;
             if !there {
                 absent.push(*row);
-            } else if is_set {
+            } else if is_set && self.run_row(step, &sent, *row, &text).await? == 0 {
+                // Only now is it certain: between the two another writer may have made the row, with an older version.
                 stale += 1;
             }
         }
@@ -283,8 +301,14 @@ impl MySqlSession {
     async fn update_else_insert(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<Written, Fault> {
         let (absent, stale) = self.update(step, statements).await?;
         let code = format!("{} 1364", self.flavour);
-        self.insert(step, statements, &absent, Met::Fails).await.map_err(|fault| statements.rows.required(fault, &code))?;
-        Ok(Written { stale })
+        match self.insert(step, statements, &absent, Met::Fails).await {
+            Ok(_) => Ok(Written { stale }),
+            // Another writer made the row after it was looked for: the next attempt finds it.
+            Err(fault) if self.met_key.as_deref().is_some_and(|key| statements.is_own_key(key)) => {
+                Err(Fault { class: FaultClass::Retry, reason: "row-made-meanwhile".into(), ..fault })
+            }
+            Err(fault) => Err(statements.rows.required(fault, &code)),
+        }
     }
 
     async fn delete(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(), Fault> {

@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chunks::ChunkLimits,
     execute::backticked,
-    model::{Table, TableName, WriteMode},
+    model::{Kind, Table, TableName, WriteMode},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder},
 };
 
@@ -35,6 +35,17 @@ impl Statements<'_> {
     /// another one.
     pub fn has_one_key(&self) -> bool {
         self.rows.target.table.keys.len() + self.rows.target.table.other_unique.len() == 1
+    }
+
+    /// Whether a unique key of the table is the one that rows are written by.
+    pub fn is_own_key(&self, name: &str) -> bool {
+        let mine: Vec<usize> = self.rows.target.key.iter().filter_map(|position| self.rows.target.columns.get(*position).copied()).collect();
+        self.rows
+            .target
+            .table
+            .keys
+            .iter()
+            .any(|key| key.name == name && key.columns.len() == mine.len() && key.columns.iter().all(|column| mine.contains(column)))
     }
 
     /// The columns of an UPDATE of one row, in the order of its parameters: those that are set, the key, and the version that decides.
@@ -94,11 +105,11 @@ impl Statements<'_> {
             return text;
         }
         if self.flavour == Flavour::MySql {
-            text.push_str(" AS incoming");
+            text.push_str(" AS oncesink_incoming");
         }
         text.push_str(" ON DUPLICATE KEY UPDATE ");
         let theirs = |position: usize| match self.flavour {
-            Flavour::MySql => format!("incoming.{}", self.name(position)),
+            Flavour::MySql => format!("oncesink_incoming.{}", self.name(position)),
             Flavour::MariaDb => format!("VALUES({})", self.name(position)),
         };
         let mut settable = self.rows.settable();
@@ -165,14 +176,14 @@ impl Statements<'_> {
         };
         let key = &self.rows.target.key;
         let names: Vec<String> = (0..values.len()).map(|index| format!("c{index}")).collect();
-        let same: Vec<String> = key.iter().enumerate().map(|(index, position)| format!("{} = incoming.c{index}", self.mine(*position))).collect();
+        let same: Vec<String> = key.iter().enumerate().map(|(index, position)| format!("{} = oncesink_incoming.c{index}", self.mine(*position))).collect();
         format!(
-            "WITH incoming ({}) AS (VALUES {}) SELECT count(*) FROM incoming STRAIGHT_JOIN {} ON {} WHERE {}",
+            "WITH oncesink_incoming ({}) AS (VALUES {}) SELECT count(*) FROM oncesink_incoming STRAIGHT_JOIN {} ON {} WHERE {}",
             names.join(", "),
             vec![format!("{row}({})", values.join(", ")); rows].join(", "),
             self.table(),
             same.join(" AND "),
-            self.lost(|_| format!("incoming.c{}", key.len()))
+            self.lost(|_| format!("oncesink_incoming.c{}", key.len()))
         )
     }
 
@@ -181,7 +192,8 @@ impl Statements<'_> {
             Some(VersionCondition::IsNull(version)) => format!("{} IS NOT NULL", self.mine(version)),
             Some(VersionCondition::IsNullOrNotNewer(version, order)) => {
                 let mine = self.mine(version);
-                format!("{mine} IS NOT NULL AND NOT COALESCE({} <= {}, FALSE)", of_order(&mine, order), of_order(&theirs(version), order))
+                let (left, right) = (self.ordered(version, &mine, order), self.ordered(version, &theirs(version), order));
+                format!("{mine} IS NOT NULL AND NOT COALESCE({left} <= {right}, FALSE)")
             }
             None => "FALSE".to_owned(),
         }
@@ -196,21 +208,24 @@ impl Statements<'_> {
         self.newer(|version| self.comparand(version)).map_or_else(String::new, |newer| format!(" AND ({newer})"))
     }
 
+    /// A version in the form in which the server orders versions as compaction does.
+    fn ordered(&self, version: usize, value: &str, order: VersionOrder) -> String {
+        match (order, &self.rows.target.column(version).kind) {
+            (VersionOrder::OfBytes, _) => format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)"),
+            // MariaDB orders a uuid by its time, from the middle.
+            (VersionOrder::OfType, Kind::Uuid) => format!("CAST({value} AS CHAR(36))"),
+            (VersionOrder::OfType, _) => value.to_owned(),
+        }
+    }
+
     fn newer(&self, theirs: impl Fn(usize) -> String) -> Option<String> {
         Some(match self.rows.version_condition()? {
             VersionCondition::IsNull(version) => format!("{} IS NULL", self.mine(version)),
             VersionCondition::IsNullOrNotNewer(version, order) => {
                 let mine = self.mine(version);
-                format!("{mine} IS NULL OR {} <= {}", of_order(&mine, order), of_order(&theirs(version), order))
+                format!("{mine} IS NULL OR {} <= {}", self.ordered(version, &mine, order), self.ordered(version, &theirs(version), order))
             }
         })
-    }
-}
-
-fn of_order(value: &str, order: VersionOrder) -> String {
-    match order {
-        VersionOrder::OfBytes => format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)"),
-        VersionOrder::OfType => value.to_owned(),
     }
 }
 
@@ -258,7 +273,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Generated, Identifier, KeyEquality, Kind, Shape, Table, TableColumn, Target, UniqueKey};
+    use crate::model::{Generated, Identifier, KeyEquality, Shape, TableColumn, Target, UniqueKey};
 
     fn target() -> Target {
         let column = |name: &str| TableColumn {
@@ -293,12 +308,12 @@ mod tests {
         let rows = RowsToWrite { target: &target, shape: &shape, guard: Some(1) };
         assert_eq!(
             Statements { rows, flavour: Flavour::MySql }.insert(2, Met::IsSet),
-            "INSERT INTO `shop`.`orders` (`id`, `version`, `total`) VALUES (?, ?, ?), (?, ?, ?) AS incoming ON DUPLICATE KEY UPDATE \
-             `orders`.`total` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= incoming.`version`, incoming.`total`, `orders`.`total`), \
-             `orders`.`version` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= incoming.`version`, incoming.`version`, `orders`.`version`)"
+            "INSERT INTO `shop`.`orders` (`id`, `version`, `total`) VALUES (?, ?, ?), (?, ?, ?) AS oncesink_incoming ON DUPLICATE KEY UPDATE \
+             `orders`.`total` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= oncesink_incoming.`version`, oncesink_incoming.`total`, `orders`.`total`), \
+             `orders`.`version` = IF(`orders`.`version` IS NULL OR `orders`.`version` <= oncesink_incoming.`version`, oncesink_incoming.`version`, `orders`.`version`)"
         );
         let text = Statements { rows, flavour: Flavour::MariaDb }.insert(1, Met::IsSet);
-        assert!(text.ends_with("VALUES(`version`), `orders`.`version`)") && !text.contains("AS incoming"), "{text}");
+        assert!(text.ends_with("VALUES(`version`), `orders`.`version`)") && !text.contains("AS oncesink_incoming"), "{text}");
     }
 
     #[test]

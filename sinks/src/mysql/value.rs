@@ -12,7 +12,7 @@ use sqlx::{MySql, mysql::MySqlArguments, query::Query};
 
 use crate::{
     as_text::{date, time, timestamp, uuid},
-    fault::{Fault, FaultClass},
+    fault::{Fault, FaultClass, reason},
     model::{Cell, Kind, TableColumn},
 };
 
@@ -21,7 +21,13 @@ pub(super) type MySqlQuery<'q> = Query<'q, MySql, MySqlArguments>;
 /// Adds a cell as the next parameter.
 pub(super) fn bind<'q>(query: MySqlQuery<'q>, cell: Cell<'q>, column: &TableColumn) -> Result<MySqlQuery<'q>, Fault> {
     let bad = |rule: &str| Fault::new(FaultClass::Poison, "out-of-range", format!("column {}: {rule}", column.name)).with_column(column.name.as_str());
+    let is_unsigned = column.declared.contains("unsigned");
     Ok(match (cell, &column.kind) {
+        // Some settings of the server make the present moment of it.
+        (Cell::Null, Kind::TimestampTz { .. }) if !column.nullable => {
+            let detail = format!("column {} may not be NULL", column.name);
+            return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, detail).with_column(column.name.as_str()));
+        }
         (Cell::Absent | Cell::Null, _) => query.bind(None::<i64>),
         (Cell::Bool(value), _) => query.bind(i64::from(value)),
         (Cell::Int(days), Kind::Date) => query.bind(date(days).ok_or_else(|| bad("a date outside of the years 0 to 9999"))?),
@@ -29,10 +35,21 @@ pub(super) fn bind<'q>(query: MySqlQuery<'q>, cell: Cell<'q>, column: &TableColu
         (Cell::Int(microseconds), Kind::Timestamp { .. } | Kind::TimestampTz { .. }) => {
             query.bind(timestamp(microseconds, "").ok_or_else(|| bad("a time outside of the years 0 to 9999"))?)
         }
+        // The server would make 2024 of 24, and of a negative number beside an unsigned one another number.
+        (Cell::Int(1..=99), _) if column.declared.starts_with("year") => return Err(bad("a year of two digits")),
+        (Cell::Int(value), _) if is_unsigned && value < 0 => return Err(bad("a negative number")),
         (Cell::Int(value), _) => query.bind(value),
         (Cell::Float(value), _) if !value.is_finite() => return Err(bad("the database has no NaN and no infinity")),
         (Cell::Float(value), _) => query.bind(value),
+        (Cell::Text(value), Kind::Decimal { .. }) if is_unsigned && value.starts_with('-') => return Err(bad("a negative number")),
+        // As the server keeps it; beside the column it would be another text.
+        (Cell::Text(value), Kind::Text { .. }) if column.declared.starts_with("char") => query.bind(value.trim_end_matches(' ')),
         (Cell::Text(value), _) => query.bind(value),
+        // The server would fill it up with zeros, and not find it again by what was sent.
+        (Cell::Bytes(value), Kind::Bytes { max_bytes: Some(bytes) }) if column.declared.starts_with("binary") && value.len() < *bytes as usize => {
+            let detail = format!("column {}: fewer bytes than {}", column.name, column.declared);
+            return Err(Fault::new(FaultClass::Poison, "not-exact", detail).with_column(column.name.as_str()));
+        }
         (Cell::Bytes(value), _) => query.bind(value),
         (Cell::Uuid(value), _) => query.bind(uuid(value)),
     })

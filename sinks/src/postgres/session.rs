@@ -157,7 +157,7 @@ impl PostgresSession {
     }
 
     /// Runs a statement that returns the numbers of rows of the selection; gives those rows and the others.
-    async fn divide(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<(u64, Vec<u32>), Fault> {
+    async fn divide(&mut self, step: &Step<'_>, statement: &Statement, selection: &[u32]) -> Result<(Vec<u32>, Vec<u32>), Fault> {
         let during = During::Write { table: &step.rows.target.table.name };
         let query = match bind(statement, step, selection) {
             Ok(query) => query,
@@ -169,8 +169,8 @@ impl PostgresSession {
                 *found = true;
             }
         }
-        let others: Vec<u32> = selection.iter().zip(&found).filter(|(_, found)| !**found).map(|(row, _)| *row).collect();
-        Ok(((selection.len() - others.len()) as u64, others))
+        let part = |wanted: bool| selection.iter().zip(&found).filter(|(_, found)| **found == wanted).map(|(row, _)| *row).collect();
+        Ok((part(true), part(false)))
     }
 }
 
@@ -263,7 +263,15 @@ impl Session for PostgresSession {
                 if others.is_empty() {
                     return Ok(Written::default());
                 }
-                let (stale, absent) = if step.guard.is_some() { self.divide(step, existing, &others).await? } else { (0, others) };
+                let (mut stale, mut absent) = (0, others);
+                if step.guard.is_some() {
+                    let (there, not_there) = self.divide(step, existing, &absent).await?;
+                    absent = not_there;
+                    // Only now is it certain: between the two another writer may have made a row, with an older version.
+                    if !there.is_empty() {
+                        stale = self.divide(step, first, &there).await?.1.len() as u64;
+                    }
+                }
                 if let Some(insert) = insert
                     && !absent.is_empty()
                 {

@@ -134,8 +134,8 @@ impl Builder<'_> {
 
     fn existing(&self) -> Statement {
         let parameters = self.rows.target.key.clone();
-        let text =
-            format!("SELECT u.number FROM {} WHERE EXISTS (SELECT 1 FROM {} AS t WHERE {})", self.arrays(&parameters, true), self.table, self.same_key());
+        // Locked, so that what is said of them stays true.
+        let text = format!("SELECT u.number FROM {} JOIN {} AS t ON {} FOR UPDATE OF t", self.arrays(&parameters, true), self.table, self.same_key());
         Statement { text: text.into(), parameters }
     }
 

@@ -3,10 +3,11 @@
 use oncesink_sinks::{
     checkpoint::Checkpoint,
     fault::{Fault, FaultClass},
-    model::{NextOffset, Partition, TableName, WriteMode},
+    model::{NextOffset, Operation, Partition, TableName, WriteMode},
     open::open,
     options::{DatabaseOptions, Tls},
     session::{Bookkeeping, CommitError, LockWait},
+    sink::ApplyError,
 };
 
 use crate::{
@@ -21,6 +22,8 @@ on_each!(on_mysql, on_mariadb: [
     keys_change_while_rows_are_written,
     a_message_is_never_too_large,
     a_trigger_refuses_a_row,
+    a_row_that_another_writer_makes_meanwhile,
+    values_that_the_server_would_change,
     bookkeeping_goes_where_it_is_told,
     a_migration_that_was_cut_short_is_ended
 ]);
@@ -161,6 +164,65 @@ async fn a_trigger_refuses_a_row(world: World) {
     assert_eq!(named(&fault), (FaultClass::Poison, "raised"), "{fault:?}");
     assert!(!format!("{fault:?}").contains("secret"));
     assert!(world.database.describe(&TableName::parse("orders")).await.unwrap().warnings.iter().any(|warning| warning.contains("triggers")));
+}
+
+/// In a table with several unique keys a row is looked for and then made: between the two somebody else may make it.
+async fn a_row_that_another_writer_makes_meanwhile(world: World) {
+    const ROWS: i64 = 400;
+    world.run("CREATE TABLE users (id BIGINT PRIMARY KEY, email VARCHAR(20) NOT NULL UNIQUE, v BIGINT)").await;
+    let mut worker = world.worker("users", WriteMode::Upsert, Some("v")).await;
+    let url = world.url.clone();
+    let (id, at) = tokio::sync::watch::channel(0_i64);
+    // It makes each row at about the same time, with an older version.
+    let other = tokio::spawn(async move {
+        use sqlx::{Connection, Executor};
+        let (mut connection, mut at) = (sqlx::MySqlConnection::connect(&url).await.unwrap(), at);
+        while at.changed().await.is_ok() {
+            let row = *at.borrow_and_update();
+            let sql = format!("INSERT INTO users VALUES ({row}, 'old{row}', 1) ON DUPLICATE KEY UPDATE id = {row}");
+            connection.execute(sqlx::AssertSqlSafe(sql)).await.unwrap();
+        }
+    });
+    for row in 1..=ROWS {
+        id.send(row).unwrap();
+        loop {
+            match worker.apply(&[(Operation::Write, vec![V::I(row), t(&format!("new{row}")), V::I(2)])]).await {
+                Ok(applied) => {
+                    assert_eq!(applied.stale, [0], "it is newer than the other's");
+                    break;
+                }
+                Err(ApplyError::Failed(fault)) => assert_eq!(fault.class, FaultClass::Retry, "the record is not to blame: {fault:?}"),
+                Err(other) => panic!("{other:?}"),
+            }
+        }
+    }
+    drop(id);
+    other.await.unwrap();
+    assert_eq!(world.rows(&["count(*)"], "FROM users WHERE v = 2 AND email LIKE 'new%'").await, [ROWS.to_string()]);
+}
+
+/// Strict mode lets these pass, changed.
+async fn values_that_the_server_would_change(world: World) {
+    world
+        .run("CREATE TABLE things (id BIGINT UNSIGNED PRIMARY KEY, y YEAR, b BINARY(4), c CHAR(5), s TIMESTAMP(6) NOT NULL DEFAULT CURRENT_TIMESTAMP(6), u INT UNSIGNED)")
+        .await;
+    let mut worker = world.worker("things", WriteMode::Upsert, None).await;
+    let row = |id: &str| vec![t(id), V::I(2024), V::Y(vec![1, 2, 3, 4]), t("ab  "), V::I(1_795_222_923_000_004), V::I(7)];
+    worker.write(vec![row("18446744073709551615")]).await;
+    assert_eq!(world.rows(&["y", "hex(b)", "c", "s", "u"], "FROM things").await, ["2024|01020304|ab|2026-11-21 01:02:03.000004|7"]);
+    for (position, cell, reason) in
+        [(0, t("-1"), "out-of-range"), (1, V::I(24), "out-of-range"), (2, V::Y(vec![1]), "not-exact"), (4, V::N, "not-null"), (5, V::I(-1), "out-of-range")]
+    {
+        let mut bad = row("1");
+        bad[position] = cell;
+        let fault = worker.fails(vec![bad]).await;
+        assert_eq!(named(&fault), (FaultClass::Poison, reason), "{position}: {fault:?}");
+    }
+    let deleted = worker.apply(&[(Operation::Delete, vec![t("-1"), V::A, V::A, V::A, V::A, V::A])]).await;
+    assert!(matches!(deleted, Err(ApplyError::Failed(fault)) if fault.class == FaultClass::Poison), "it is another row's number to the server");
+    assert_eq!(world.rows(&["count(*)"], "FROM things").await, ["1"]);
+    world.run("ALTER TABLE things ADD COLUMN needed INT NOT NULL").await;
+    assert_eq!(named(&worker.fails(vec![row("2")]).await), (FaultClass::Changed, "missing-column"), "a column that nobody knew of");
 }
 
 async fn bookkeeping_goes_where_it_is_told(world: World) {
