@@ -103,6 +103,12 @@ impl Fault {
     }
 }
 
+/// The server could not prove who it is, or the connection could not be protected.
+pub(crate) fn untrusted(problem: &str) -> Fault {
+    Fault::new(FaultClass::Halt, "tls", format!("no trusted connection: {problem}"))
+        .with_mend("name the authority in database.ca, or set database.tls (verify-full, verify-ca, require, disable)")
+}
+
 impl fmt::Display for Fault {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{}: {}", self.reason, self.detail)

@@ -54,4 +54,5 @@ pub mod sqlite;
 pub mod start;
 mod stored;
 pub mod transaction;
+mod within;
 mod write_plan;

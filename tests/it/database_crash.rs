@@ -3,7 +3,7 @@
 use std::process::Command;
 
 use crate::{
-    checker::{applied, assert_orders, create_order_tables, order_routes},
+    checker::{applied, assert_exact_at_the_stop, create_order_tables, order_routes},
     database::Database,
     file::PipelineFile,
     main_job::Stream,
@@ -75,15 +75,8 @@ fn crashes(label: &str, wanted: u32, mut crash: impl FnMut(&mut Server, &Open)) 
     println!("{label}: {counted} crashes undid an open batch, of {tried}");
 
     stream.finish();
-    let records = topic.read();
-    let expected = i64::try_from(records.len()).expect("a count");
-    assert!(at_crash < expected, "the last crash came when all was done");
-    wait_until(seconds(180), "every record is applied", || applied(&database) >= expected);
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    }
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&file.group()), Some(0));
+    let records = assert_exact_at_the_stop(&topic, &database, &file, &mut workers, seconds(180));
+    assert!(at_crash < i64::try_from(records.len()).expect("a count"), "the last crash came when all was done");
 }
 
 #[test]
@@ -138,15 +131,8 @@ fn killed_at_work(kind: &str, label: &str, wanted: u32) {
     }
 
     stream.finish();
-    let records = topic.read();
-    let expected = i64::try_from(records.len()).expect("a count");
-    assert!(at_crash < expected, "the last crash came when all was done");
-    wait_until(seconds(180), "every record is applied", || applied(&database) >= expected);
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    }
-    assert_orders(&database, &records);
-    assert_eq!(topic.lag(&file.group()), Some(0));
+    let records = assert_exact_at_the_stop(&topic, &database, &file, &mut workers, seconds(180));
+    assert!(at_crash < i64::try_from(records.len()).expect("a count"), "the last crash came when all was done");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::io;
 use sqlx::mysql::MySqlDatabaseError;
 
 use super::{MySqlOptions, flavour::Flavour, statement::qualified};
-use crate::fault::{During, Fault, FaultClass, reason};
+use crate::fault::{During, Fault, FaultClass, reason, untrusted};
 
 /// Class and reason of an error by its number, and by its SQLSTATE where that says enough.
 fn classify(number: u16, state: &str) -> (FaultClass, &'static str) {
@@ -88,9 +88,9 @@ pub(super) fn fault(error: &sqlx::Error, during: During<'_>, flavour: Flavour, o
             Some(error) => of_server(error, during, flavour, options),
             None => Fault::new(FaultClass::Halt, "unknown", "an error of another database"),
         },
-        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => tls(&error.to_string()),
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => untrusted(&error.to_string()),
         sqlx::Error::Io(error) => Fault::new(FaultClass::Retry, "connection", format!("{flavour} cannot be reached: {error}")),
-        sqlx::Error::Tls(error) => tls(&error.to_string()),
+        sqlx::Error::Tls(error) => untrusted(&error.to_string()),
         sqlx::Error::Encode(_) => Fault::new(FaultClass::Poison, "too-large", format!("a batch does not fit into one message of {flavour}")),
         sqlx::Error::Protocol(_) => Fault::new(FaultClass::Retry, "connection", format!("{flavour}'s answer was not understood; the connection is closed")),
         sqlx::Error::Configuration(error) if error.to_string().contains("RSA") => Fault::new(
@@ -106,11 +106,6 @@ pub(super) fn fault(error: &sqlx::Error, during: During<'_>, flavour: Flavour, o
         }
         _ => Fault::new(FaultClass::Halt, "unknown", "an error that oncesink does not know"),
     }
-}
-
-fn tls(problem: &str) -> Fault {
-    Fault::new(FaultClass::Halt, "tls", format!("no trusted connection: {problem}"))
-        .with_mend("name the authority in database.ca, or set database.tls (verify-full, verify-ca, require, disable)")
 }
 
 fn of_server(error: &MySqlDatabaseError, during: During<'_>, flavour: Flavour, options: &MySqlOptions) -> Fault {

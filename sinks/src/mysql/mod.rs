@@ -8,6 +8,7 @@ mod fault;
 mod flavour;
 mod kind;
 mod options;
+mod rows;
 mod session;
 mod statement;
 mod value;

@@ -56,16 +56,11 @@ impl Statements<'_> {
         positions
     }
 
-    /// Of a delete: the key, and the version that decides.
+    /// Of a delete, and of the question for stale rows: the key, and the version that decides.
     pub fn sent_for_delete(&self) -> Vec<usize> {
         let mut positions = self.rows.target.key.clone();
         positions.extend(self.version_sent());
         positions
-    }
-
-    /// Of [`Self::stale`], for each row: the key, and the version that it is compared by.
-    pub fn sent_for_stale(&self) -> Vec<usize> {
-        self.sent_for_delete()
     }
 
     fn version_sent(&self) -> Option<usize> {
@@ -159,7 +154,7 @@ impl Statements<'_> {
 
     /// How many of some rows lost against a newer version. To be asked after they were written, which has locked them.
     pub fn stale(&self, rows: usize) -> String {
-        match self.sent_for_stale().iter().map(|position| typed(self.rows.target.column(*position))).collect::<Option<Vec<_>>>() {
+        match self.sent_for_delete().iter().map(|position| typed(self.rows.target.column(*position))).collect::<Option<Vec<_>>>() {
             Some(values) => self.stale_by_join(&values, rows),
             None => {
                 let one = format!("({} AND {})", self.same_key(), self.lost(|version| self.comparand(version)));

@@ -7,7 +7,7 @@ use sqlx::postgres::{PgDatabaseError, PgSeverity};
 use super::array::ArrayError;
 use crate::{
     execute::{qualified, quoted_text},
-    fault::{During, Fault, FaultClass, reason},
+    fault::{During, Fault, FaultClass, reason, untrusted},
 };
 
 /// Class and reason of a SQLSTATE.
@@ -74,9 +74,9 @@ pub(super) fn fault(error: &sqlx::Error, during: During<'_>, role: &str) -> Faul
             Some(error) => of_server(error, during, role),
             None => Fault::new(FaultClass::Halt, "unknown", "an error of another database"),
         },
-        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => tls(&error.to_string()),
+        sqlx::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => untrusted(&error.to_string()),
         sqlx::Error::Io(error) => Fault::new(FaultClass::Retry, "connection", format!("PostgreSQL cannot be reached: {error}")),
-        sqlx::Error::Tls(error) => tls(&error.to_string()),
+        sqlx::Error::Tls(error) => untrusted(&error.to_string()),
         sqlx::Error::Encode(error) => match error.downcast_ref::<ArrayError>() {
             Some(ArrayError::WrongKind) => Fault::new(FaultClass::Changed, "type-changed", ArrayError::WrongKind.to_string()),
             Some(error) => Fault::new(FaultClass::Poison, "out-of-range", error.to_string()),
@@ -90,11 +90,6 @@ pub(super) fn fault(error: &sqlx::Error, during: During<'_>, role: &str) -> Faul
         }
         _ => Fault::new(FaultClass::Halt, "unknown", "an error that oncesink does not know"),
     }
-}
-
-fn tls(problem: &str) -> Fault {
-    Fault::new(FaultClass::Halt, "tls", format!("no trusted connection: {problem}"))
-        .with_mend("name the authority in database.ca, or set database.tls (verify-full, verify-ca, require, disable)")
 }
 
 fn of_server(error: &PgDatabaseError, during: During<'_>, role: &str) -> Fault {

@@ -1,6 +1,6 @@
 //! One connection and the transaction on it.
 
-use std::{fmt, future::Future, io, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use sqlx::{
@@ -25,13 +25,10 @@ use crate::{
     session::{Audit, CommitError, LockWait, Session, Step, Written},
     session_state::SessionState,
     stored,
+    within::{ANSWER_MARGIN, CONNECT_LIMIT, within},
     write_plan::RowsToWrite,
 };
 
-/// How long a connection may take to be made.
-const CONNECT_LIMIT: Duration = Duration::from_secs(10);
-/// How much longer than the server's own limit an answer is waited for: past that the way there is broken.
-const ANSWER_MARGIN: Duration = Duration::from_secs(15);
 /// Shapes whose statements are kept for reuse; beyond them the oldest go.
 const SHAPES: usize = 64;
 
@@ -171,14 +168,6 @@ impl PostgresSession {
         }
         let part = |wanted: bool| selection.iter().zip(&found).filter(|(_, found)| **found == wanted).map(|(row, _)| *row).collect();
         Ok((part(true), part(false)))
-    }
-}
-
-/// Gives `work` an upper bound. What it leaves behind is a broken connection, which is never used again.
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
-    match tokio::time::timeout(limit, work).await {
-        Ok(result) => result,
-        Err(_) => Err(sqlx::Error::Io(io::Error::new(io::ErrorKind::TimedOut, format!("no answer within {} s", limit.as_secs())))),
     }
 }
 

@@ -1,0 +1,220 @@
+//! The rows of a step, written by the session.
+
+use std::sync::Arc;
+
+use sqlx::Row;
+
+use super::{
+    session::MySqlSession,
+    statement::{LIMITS, Met, Statements, are_as_described, unique_indexes},
+    value::{MySqlQuery, bind, size},
+};
+use crate::{
+    chunks::chunks,
+    execute,
+    fault::{During, Fault, FaultClass, reason},
+    session::{Step, Written},
+    session_state::SessionState,
+    write_plan::{RowsToWrite, WritePlan},
+};
+
+impl MySqlSession {
+    pub async fn write_rows(&mut self, step: &Step<'_>) -> Result<Written, Fault> {
+        self.state.ensure_open()?;
+        let statements = Statements { rows: RowsToWrite::of(step), flavour: self.flavour };
+        // A key column that numbers itself would make up a number for NULL.
+        statements.rows.ensure_keys(step).inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
+        let plan = statements.rows.plan(step.operation);
+        if matches!(plan, WritePlan::InsertAbsent | WritePlan::Upsert | WritePlan::UpsertGuarded | WritePlan::UpdateElseInsert) {
+            self.ensure_keys_are_as_described(step).await?;
+        }
+        match plan {
+            WritePlan::Nothing => Ok(Written::default()),
+            WritePlan::Defaults => {
+                let table = &step.rows.target.table.name;
+                for _ in step.selection {
+                    self.execute(sqlx::query(execute::once(statements.defaults())), During::Write { table }).await?;
+                }
+                Ok(Written::default())
+            }
+            WritePlan::Insert => self.insert(step, &statements, step.selection, Met::Fails).await.map(|_| Written::default()),
+            WritePlan::InsertAbsent | WritePlan::Upsert | WritePlan::UpsertGuarded if !statements.has_one_key() => {
+                self.update_else_insert(step, &statements).await
+            }
+            WritePlan::InsertAbsent | WritePlan::Upsert => self.insert(step, &statements, step.selection, Met::IsSet).await.map(|_| Written::default()),
+            WritePlan::UpsertGuarded => {
+                let written = self.insert(step, &statements, step.selection, Met::IsSet).await?;
+                Ok(Written { stale: self.stale_among(step, &statements, written).await? })
+            }
+            WritePlan::UpdateElseInsert => self.update_else_insert(step, &statements).await,
+            WritePlan::Update => self.update(step, &statements).await.map(|_| Written::default()),
+            WritePlan::UpdateGuarded => self.update(step, &statements).await.map(|(_, stale)| Written { stale }),
+            WritePlan::Delete => self.delete(step, &statements).await.map(|()| Written::default()),
+            WritePlan::DeleteGuarded => self.delete_guarded(step, &statements).await,
+        }
+    }
+
+    /// Runs a statement on the given columns of some rows, in statements of many rows. Tells what `each` tells of every one, in sum.
+    async fn run_rows(&mut self, step: &Step<'_>, positions: &[usize], selection: &[u32], text: impl Fn(usize) -> String) -> Result<u64, Fault> {
+        let table = &step.rows.target.table.name;
+        let mut affected = 0;
+        for chunk in self.chunks(step, positions, selection) {
+            let query = self.bind_rows(step, positions, chunk, text(chunk.len()))?;
+            affected += self.execute(query, During::Write { table }).await?;
+        }
+        Ok(affected)
+    }
+
+    /// Runs of rows that fit into one statement and one message. A row that fits into none goes alone, and the server refuses it.
+    fn chunks<'r>(&self, step: &Step<'_>, positions: &[usize], selection: &'r [u32]) -> Vec<&'r [u32]> {
+        let bytes = |row: &u32| -> usize {
+            let cells = positions.iter().filter_map(|position| step.rows.columns.get(*position));
+            cells.map(|column| size(column.cell(*row as usize))).sum()
+        };
+        let mut open: Vec<&[u32]> = chunks(selection, positions.len(), LIMITS);
+        open.reverse();
+        let mut fitting = Vec::new();
+        while let Some(chunk) = open.pop() {
+            if chunk.len() > 1 && chunk.iter().map(bytes).sum::<usize>() > self.packet / 2 {
+                let (left, right) = chunk.split_at(chunk.len() / 2);
+                open.extend([right, left]);
+            } else {
+                fitting.push(chunk);
+            }
+        }
+        fitting
+    }
+
+    fn bind_rows<'q>(&mut self, step: &Step<'q>, positions: &[usize], rows: &[u32], text: String) -> Result<MySqlQuery<'q>, Fault> {
+        let mut query = sqlx::query(execute::once(text));
+        for row in rows {
+            for position in positions {
+                let column = step.rows.columns.get(*position);
+                let bound = match column {
+                    Some(column) => bind(query, column.cell(*row as usize), step.rows.target.column(*position)),
+                    None => Err(Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target")),
+                };
+                query = bound.inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
+            }
+        }
+        Ok(query)
+    }
+
+    /// Runs a statement on one row for the number of rows it found.
+    async fn run_row(&mut self, step: &Step<'_>, positions: &[usize], row: u32, text: &str) -> Result<u64, Fault> {
+        let query = self.bind_rows(step, positions, &[row], text.to_owned())?;
+        self.execute(query, During::Write { table: &step.rows.target.table.name }).await
+    }
+
+    async fn exists(&mut self, step: &Step<'_>, statements: &Statements<'_>, row: u32) -> Result<bool, Fault> {
+        let query = self.bind_rows(step, &step.rows.target.key, &[row], statements.exists())?;
+        Ok(!self.fetch(query, During::Write { table: &step.rows.target.table.name }, |_| Ok(())).await?.is_empty())
+    }
+
+    /// An upsert here names no key: without the one it is meant for it would write every row anew, and with another one the wrong row.
+    async fn ensure_keys_are_as_described(&mut self, step: &Step<'_>) -> Result<(), Fault> {
+        let table = &step.rows.target.table;
+        if self.checked.iter().any(|checked| Arc::ptr_eq(checked, table)) {
+            return Ok(());
+        }
+        let during = During::Write { table: &table.name };
+        let query = sqlx::query(execute::once(unique_indexes(&table.name)))
+            .bind(table.name.schema.as_ref().map(|schema| schema.as_str().to_owned()))
+            .bind(table.name.name.as_str().to_owned());
+        let parts = self.fetch(query, during, |row| Ok((row.try_get::<String, _>(0)?, row.try_get::<Option<String>, _>(1)?))).await?;
+        if are_as_described(table, &parts) {
+            self.checked.push(table.clone());
+            return Ok(());
+        }
+        self.state = SessionState::Failed(FaultClass::Changed);
+        Err(Fault::new(FaultClass::Changed, "missing-key", format!("the unique keys of {} are not what they were", table.name))
+            .with_mend(format!("give {} a primary key or a unique constraint on the key columns", table.name)))
+    }
+
+    async fn insert(&mut self, step: &Step<'_>, statements: &Statements<'_>, selection: &[u32], met: Met) -> Result<u64, Fault> {
+        let inserted = self.run_rows(step, &statements.rows.written(), selection, |rows| statements.insert(rows, met)).await;
+        let is_known = |name: &str| step.rows.target.table.columns.iter().any(|column| column.name.as_str() == name);
+        inserted.map_err(|fault| match &fault.column {
+            // A column that was added since, without a default: the table's fault, not the record's.
+            Some(column) if fault.reason == reason::NOT_NULL && !is_known(column) => {
+                Fault { class: FaultClass::Changed, reason: "missing-column".into(), ..fault }
+            }
+            _ => fault,
+        })
+    }
+
+    /// Rows that lost, of some that were written under a guard. Not asked where every one was changed.
+    async fn stale_among(&mut self, step: &Step<'_>, statements: &Statements<'_>, written: u64) -> Result<u64, Fault> {
+        let sent = step.selection.len() as u64;
+        // An inserted row counts once, a changed one twice, and one that is left as it is once.
+        if written == 2 * sent {
+            return Ok(0);
+        }
+        let positions = statements.sent_for_delete();
+        let mut stale = 0;
+        for chunk in self.chunks(step, &positions, step.selection) {
+            let query = self.bind_rows(step, &positions, chunk, statements.stale(chunk.len()))?;
+            let lost = self.fetch_one(query, During::Write { table: &step.rows.target.table.name }, |row| row.try_get::<i64, _>(0)).await?;
+            stale += u64::try_from(lost).unwrap_or(0);
+        }
+        Ok(stale)
+    }
+
+    /// Sets the rows that are there, by their key alone; gives those that are not, and how many lost.
+    async fn update(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(Vec<u32>, u64), Fault> {
+        let is_set = !statements.rows.settable().is_empty();
+        let (sent, text) = (statements.sent_for_update(), statements.update());
+        let (mut absent, mut stale) = (Vec::new(), 0);
+        for row in step.selection {
+            if is_set && self.run_row(step, &sent, *row, &text).await? > 0 {
+                continue;
+            }
+            // Without a guard an update finds every row that is there.
+            let there = (!is_set || step.guard.is_some()) && self.exists(step, statements, *row).await?;
+            if !there {
+                absent.push(*row);
+            } else if is_set && self.run_row(step, &sent, *row, &text).await? == 0 {
+                // Only now is it certain: between the two another writer may have made the row, with an older version.
+                stale += 1;
+            }
+        }
+        Ok((absent, stale))
+    }
+
+    async fn update_else_insert(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<Written, Fault> {
+        let (absent, stale) = self.update(step, statements).await?;
+        let code = format!("{} 1364", self.flavour);
+        match self.insert(step, statements, &absent, Met::Fails).await {
+            Ok(_) => Ok(Written { stale }),
+            // Another writer made the row after it was looked for: the next attempt finds it.
+            Err(fault) if self.met_key.as_deref().is_some_and(|key| statements.is_own_key(key)) => {
+                Err(Fault { class: FaultClass::Retry, reason: "row-made-meanwhile".into(), ..fault })
+            }
+            Err(fault) => Err(statements.rows.required(fault, &code)),
+        }
+    }
+
+    async fn delete(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(), Fault> {
+        let key = &step.rows.target.key;
+        if statements.delete_several(1).is_some() {
+            self.run_rows(step, key, step.selection, |rows| statements.delete_several(rows).unwrap_or_default()).await?;
+            return Ok(());
+        }
+        let text = statements.delete();
+        for row in step.selection {
+            self.run_row(step, key, *row, &text).await?;
+        }
+        Ok(())
+    }
+
+    async fn delete_guarded(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<Written, Fault> {
+        let (sent, text) = (statements.sent_for_delete(), statements.delete_guarded());
+        let mut stale = 0;
+        for row in step.selection {
+            if self.run_row(step, &sent, *row, &text).await? == 0 && self.exists(step, statements, *row).await? {
+                stale += 1;
+            }
+        }
+        Ok(Written { stale })
+    }
+}
