@@ -422,7 +422,8 @@ fn asking() -> (Job, Worker, Holder) {
         worker.assert_runs();
         job.database.number(&commits) > 0
     });
-    let holder = Holder::in_line(&job.database, "SELECT 1 FROM oncesink.oncesink_checkpoint FOR UPDATE");
+    // The table, not its rows: PostgreSQL hands a table on in the order of asking, and a row to whoever looks first.
+    let holder = Holder::in_line(&job.database, "LOCK TABLE oncesink.oncesink_checkpoint IN EXCLUSIVE MODE");
     job.wait_for_a_lock(&mut worker);
     job.database.execute(&format!(
         "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{}' AND query = 'COMMIT' AND wait_event = 'PgSleep'",
