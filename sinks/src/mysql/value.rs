@@ -28,6 +28,8 @@ pub(super) fn bind<'q>(query: MySqlQuery<'q>, cell: Cell<'q>, column: &TableColu
             let detail = format!("column {} may not be NULL", column.name);
             return Err(Fault::new(FaultClass::Poison, reason::NOT_NULL, detail).with_column(column.name.as_str()));
         }
+        // MariaDB takes no number for a type of its own (`uuid`, `inet6`), not even the NULL of one.
+        (Cell::Absent | Cell::Null, Kind::Uuid | Kind::Other) => query.bind(None::<&str>),
         (Cell::Absent | Cell::Null, _) => query.bind(None::<i64>),
         (Cell::Bool(value), _) => query.bind(i64::from(value)),
         (Cell::Int(days), Kind::Date) => query.bind(date(days).ok_or_else(|| bad("a date outside of the years 0 to 9999"))?),
