@@ -57,6 +57,13 @@ pub fn effective(facts: Facts) -> Guarantee {
     let (effect, because) = match (delivery, write, version) {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
         (Delivery::AtLeastOnce, WriteMode::Append, _) => (Effect::RepeatsRemain, "a crash repeats the batch in flight, and append keeps every row"),
+        // Refused by the settings.
+        (Delivery::AtLeastOnce, WriteMode::Accumulate, _) => {
+            (Effect::RepeatsRemain, "a crash repeats the batch in flight, and accumulate takes every record into account once more")
+        }
+        (Delivery::AtLeastOnce, WriteMode::InsertIfNew, _) => {
+            (Effect::CorrectInTheEnd, "a crash repeats the batch in flight, which finds its rows there and leaves them as they are")
+        }
         (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, true) => {
             (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; a row is only ever replaced by one with the same or a higher version")
         }
@@ -73,6 +80,14 @@ fn remains(write: WriteMode, version: bool) -> Vec<Remains> {
     const LATE: &str = "an older event sent after a newer one";
     match (write, version) {
         (WriteMode::Append, _) => vec![Remains { what: TWICE, consequence: "becomes two rows: append looks at no key", harmless: false }],
+        (WriteMode::InsertIfNew, _) => vec![
+            Remains { what: TWICE, consequence: "finds the row there and changes nothing", harmless: true },
+            Remains { what: LATE, consequence: "finds the newer one's row and is left out: the first to come stays", harmless: false },
+        ],
+        (WriteMode::Accumulate, _) => vec![
+            Remains { what: TWICE, consequence: "is taken into account twice: `add` adds it up twice", harmless: false },
+            Remains { what: LATE, consequence: "counts like any other, and under `replace` and `coalesce` it overwrites the newer one", harmless: false },
+        ],
         (_, true) => vec![
             Remains { what: TWICE, consequence: "writes the same row again", harmless: true },
             Remains { what: LATE, consequence: "is left out: its version is lower", harmless: true },
@@ -90,7 +105,7 @@ mod tests {
 
     fn all() -> impl Iterator<Item = Facts> {
         [Delivery::AtLeastOnce, Delivery::ExactlyOnce].into_iter().flat_map(|delivery| {
-            [WriteMode::Append, WriteMode::Upsert, WriteMode::Update]
+            [WriteMode::Append, WriteMode::Upsert, WriteMode::Update, WriteMode::InsertIfNew, WriteMode::Accumulate]
                 .into_iter()
                 .flat_map(move |write| [false, true].map(|version| Facts { delivery, write, version }))
         })
@@ -104,9 +119,9 @@ mod tests {
     }
 
     #[test]
-    fn append_under_at_least_once_is_said_to_keep_repeats() {
+    fn what_a_repeat_changes_is_said_to_keep_repeats_under_at_least_once() {
         for facts in all() {
-            let repeats = facts.delivery == Delivery::AtLeastOnce && facts.write == WriteMode::Append;
+            let repeats = facts.delivery == Delivery::AtLeastOnce && matches!(facts.write, WriteMode::Append | WriteMode::Accumulate);
             assert_eq!(effective(facts).effect == Effect::RepeatsRemain, repeats, "{facts:?}");
         }
     }
@@ -115,7 +130,12 @@ mod tests {
     fn a_stale_overwrite_is_named_exactly_where_no_version_is() {
         for facts in all() {
             let stale = effective(facts).remains.iter().any(|remains| remains.consequence.contains("overwrites"));
-            assert_eq!(stale, facts.write != WriteMode::Append && !facts.version, "{facts:?}");
+            let expected = match facts.write {
+                WriteMode::Append | WriteMode::InsertIfNew => false,
+                WriteMode::Upsert | WriteMode::Update => !facts.version,
+                WriteMode::Accumulate => true,
+            };
+            assert_eq!(stale, expected, "{facts:?}");
         }
     }
 }

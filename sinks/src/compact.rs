@@ -15,6 +15,8 @@ pub struct Compacted {
     pub rounds: Vec<Round>,
     /// Rows older than one before them in the same batch.
     pub stale: u64,
+    /// Rows under `insert-if-new` whose key one before them in the same batch has taken.
+    pub deduplicated: u64,
 }
 
 /// Rows of one operation and one shape, each key once, sorted by key; one row where only the database knows which keys are the same.
@@ -31,7 +33,7 @@ pub struct Round {
 pub fn compact(batch: &Batch, rows: &Rows) -> Compacted {
     let mut selection = batch.selection(rows);
     if rows.target.write == WriteMode::Append {
-        return Compacted { rounds: in_order_taken(rows, selection), stale: 0 };
+        return Compacted { rounds: in_order_taken(rows, selection), ..Compacted::default() };
     }
     let order = |row: u32| {
         let mark = &batch.content.records[rows.records[row as usize] as usize];
@@ -39,7 +41,7 @@ pub fn compact(batch: &Batch, rows: &Rows) -> Compacted {
     };
     if rows.target.key_equality == KeyEquality::Database {
         selection.sort_unstable_by(|left, right| order(*left).cmp(&order(*right)));
-        return Compacted { rounds: one_by_one(rows, &selection), stale: 0 };
+        return Compacted { rounds: one_by_one(rows, &selection), ..Compacted::default() };
     }
     let integers = integer_keys(rows);
     let by_key = |left: u32, right: u32| match integers {
@@ -69,7 +71,12 @@ pub fn compact(batch: &Batch, rows: &Rows) -> Compacted {
                 _ => survivors.push(*row),
             }
         }
-        drop_superseded(rows, &mut survivors);
+        match rows.target.write {
+            WriteMode::InsertIfNew => compacted.deduplicated += keep_first(rows, &mut survivors),
+            // Each record changes what the one before it left.
+            WriteMode::Accumulate => {}
+            WriteMode::Append | WriteMode::Upsert | WriteMode::Update => drop_superseded(rows, &mut survivors),
+        }
         for (layer, row) in survivors.iter().enumerate() {
             if layers.len() == layer {
                 layers.push(Vec::new());
@@ -111,6 +118,17 @@ fn drop_superseded(rows: &Rows, survivors: &mut Vec<u32>) {
     }
     kept.reverse();
     *survivors = kept;
+}
+
+/// Leaves the first write that follows the last delete, and that delete: whatever came before it is gone. Gives how many found their key taken by
+/// one before them; of the first write of all nobody knows until it is tried, and where a delete follows it is not.
+fn keep_first(rows: &Rows, survivors: &mut Vec<u32>) -> u64 {
+    let taken = survivors.windows(2).filter(|pair| pair.iter().all(|row| !is_delete(rows, *row))).count() as u64;
+    let from = survivors.iter().rposition(|row| is_delete(rows, *row)).unwrap_or(0);
+    survivors.drain(..from);
+    let kept = if survivors.first().is_some_and(|row| is_delete(rows, *row)) { 2 } else { 1 };
+    survivors.truncate(kept);
+    taken
 }
 
 fn is_delete(rows: &Rows, row: u32) -> bool {
@@ -188,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BatchId, Claim, Content, Delivery, Generated, Identifier, Kind, NextOffset, Partition, RecordMark, Span, Table, TableColumn, TableName, Target,
+        BatchId, Claim, Content, Delivery, Generated, Identifier, Kind, NextOffset, Partition, RecordMark, Rule, Span, Table, TableColumn, TableName, Target,
     };
 
     /// id, version, a, b; an absent cell is `None`, a null one `Some(None)`.
@@ -204,7 +222,10 @@ mod tests {
 
     type Stored = BTreeMap<i64, [Option<i64>; 3]>;
 
-    fn target(versioned: bool, key_equality: KeyEquality) -> Arc<Target> {
+    /// What the columns after the key become under `accumulate`.
+    const RULES: [Rule; 3] = [Rule::First, Rule::Add, Rule::Replace];
+
+    fn target(write: WriteMode, versioned: bool, key_equality: KeyEquality) -> Arc<Target> {
         let column = |name: &str| TableColumn {
             name: Identifier::new(name),
             kind: Kind::Int { bits: 64 },
@@ -227,13 +248,14 @@ mod tests {
             key: vec![0],
             key_equality,
             version: versioned.then_some(1),
-            write: WriteMode::Upsert,
+            write,
+            accumulate: if write == WriteMode::Accumulate { [&[Rule::Replace], &RULES[..]].concat() } else { Vec::new() },
         })
     }
 
-    fn batch(rows: &[Row], versioned: bool, key_equality: KeyEquality) -> Batch {
+    fn batch(rows: &[Row], write: WriteMode, versioned: bool, key_equality: KeyEquality) -> Batch {
         let partitions = vec![Partition::new("x", 0), Partition::new("x", 1)];
-        let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(versioned, key_equality))], ..Content::default() };
+        let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(write, versioned, key_equality))], ..Content::default() };
         let push = |columns: &mut [crate::model::Column], position: usize, cell: Option<Option<i64>>| match cell {
             None => columns[position].push_nothing(Presence::Absent),
             Some(None) => columns[position].push_nothing(Presence::Null),
@@ -273,11 +295,28 @@ mod tests {
         }
     }
 
-    /// What one upsert or delete does, by itself.
-    fn apply(stored: &mut Stored, row: &Row, versioned: bool) {
+    /// What one write or delete does, by itself.
+    fn apply(stored: &mut Stored, row: &Row, write: WriteMode, versioned: bool) {
         if row.delete {
             stored.remove(&row.key);
             return;
+        }
+        if let Some(old) = stored.get_mut(&row.key) {
+            match write {
+                WriteMode::InsertIfNew => return,
+                WriteMode::Accumulate => {
+                    for ((old, new), rule) in old.iter_mut().zip([Some(row.version), row.a, row.b]).zip(RULES) {
+                        let Some(new) = new else { continue };
+                        *old = match rule {
+                            Rule::First => old.or(new),
+                            Rule::Add => old.map_or(new, |old| Some(old + new.unwrap_or(0))),
+                            _ => new,
+                        };
+                    }
+                    return;
+                }
+                _ => {}
+            }
         }
         if let Some(old) = stored.get(&row.key)
             && versioned
@@ -303,13 +342,13 @@ mod tests {
     }
 
     fn check(given: &[Row], versioned: bool, before: &Stored) {
-        check_under(given, versioned, before, KeyEquality::Bytes);
+        check_under(given, WriteMode::Upsert, versioned, before, KeyEquality::Bytes);
     }
 
     /// Under [`KeyEquality::Database`] the table holds two keys each equal, as `citext` does `a` and `A`.
-    fn check_under(given: &[Row], versioned: bool, before: &Stored, equality: KeyEquality) {
+    fn check_under(given: &[Row], write: WriteMode, versioned: bool, before: &Stored, equality: KeyEquality) -> Compacted {
         let held = |row: &Row| Row { key: if equality == KeyEquality::Database { row.key / 2 } else { row.key }, ..row.clone() };
-        let batch = batch(given, versioned, equality);
+        let batch = batch(given, write, versioned, equality);
         let target = &batch.content.rows[0];
         let compacted = compact(&batch, target);
         let mut through_rounds = before.clone();
@@ -320,20 +359,37 @@ mod tests {
             assert_eq!(keys.len(), round.rows.len(), "a key occurs once in a round");
             for row in &round.rows {
                 assert_eq!(target.shapes[*row as usize], round.shape);
-                apply(&mut through_rounds, &held(&given[*row as usize]), versioned);
+                apply(&mut through_rounds, &held(&given[*row as usize]), write, versioned);
             }
         }
         let mut one_by_one = before.clone();
         let mut in_order: Vec<&Row> = given.iter().collect();
         in_order.sort_by_key(|row| row.partition);
         for row in in_order {
-            apply(&mut one_by_one, &held(row), versioned);
+            apply(&mut one_by_one, &held(row), write, versioned);
         }
         if equality == KeyEquality::Database {
             assert!(compacted.rounds.iter().all(|round| round.rows.len() == 1), "two rows of one statement could be one row of the table");
             assert_eq!(compacted.stale, 0, "only the table knows");
         }
         assert_eq!(through_rounds, one_by_one);
+        compacted
+    }
+
+    #[test]
+    fn the_first_row_after_the_last_delete_is_kept() {
+        let row = |delete| Row { partition: 0, key: 1, delete, version: None, a: None, b: None };
+        for (deletes, kept, deduplicated) in [
+            (&[false, false, false][..], &[0][..], 2),
+            (&[false, false, true, false, false], &[2, 3], 2),
+            (&[true, false, true], &[2], 0),
+            (&[true, true, false], &[1, 2], 0),
+        ] {
+            let given: Vec<Row> = deletes.iter().map(|delete| row(*delete)).collect();
+            let compacted = check_under(&given, WriteMode::InsertIfNew, false, &Stored::new(), KeyEquality::Bytes);
+            let rows: Vec<u32> = compacted.rounds.iter().flat_map(|round| round.rows.clone()).collect();
+            assert_eq!((rows.as_slice(), compacted.deduplicated), (kept, deduplicated), "{deletes:?}");
+        }
     }
 
     proptest! {
@@ -341,7 +397,7 @@ mod tests {
         #[test]
         fn compaction_is_replay(given in rows(true), before in rows(false)) {
             let mut stored = Stored::new();
-            before.iter().for_each(|row| apply(&mut stored, row, false));
+            before.iter().for_each(|row| apply(&mut stored, row, WriteMode::Upsert, false));
             check(&given, false, &stored);
         }
 
@@ -349,7 +405,7 @@ mod tests {
         #[test]
         fn compaction_is_replay_under_a_version(given in rows(true), before in rows(false)) {
             let mut stored = Stored::new();
-            before.iter().for_each(|row| apply(&mut stored, row, false));
+            before.iter().for_each(|row| apply(&mut stored, row, WriteMode::Upsert, false));
             check(&given, true, &stored);
         }
 
@@ -357,8 +413,29 @@ mod tests {
         #[test]
         fn compaction_is_replay_where_only_the_database_knows_the_key(given in rows(true), before in rows(false), versioned in any::<bool>()) {
             let mut stored = Stored::new();
-            before.iter().for_each(|row| apply(&mut stored, row, false));
-            check_under(&given, versioned, &stored, KeyEquality::Database);
+            before.iter().for_each(|row| apply(&mut stored, row, WriteMode::Upsert, false));
+            check_under(&given, WriteMode::Upsert, versioned, &stored, KeyEquality::Database);
+        }
+
+        /// Under `insert-if-new` the first row of a key stays, and one after a delete makes the key anew.
+        #[test]
+        fn compaction_is_replay_under_insert_if_new(given in rows(true), before in rows(false), by_database in any::<bool>()) {
+            let mut stored = Stored::new();
+            before.iter().for_each(|row| apply(&mut stored, row, WriteMode::Upsert, false));
+            let equality = if by_database { KeyEquality::Database } else { KeyEquality::Bytes };
+            let compacted = check_under(&given, WriteMode::InsertIfNew, false, &stored, equality);
+            let written: usize = compacted.rounds.iter().map(|round| round.rows.len()).sum();
+            assert!(written + usize::try_from(compacted.deduplicated).unwrap() <= given.len(), "a row is counted once");
+        }
+
+        /// Under `accumulate` no row is left out: each changes what the one before it left.
+        #[test]
+        fn compaction_is_replay_under_accumulate(given in rows(true), before in rows(false), by_database in any::<bool>()) {
+            let mut stored = Stored::new();
+            before.iter().for_each(|row| apply(&mut stored, row, WriteMode::Upsert, false));
+            let equality = if by_database { KeyEquality::Database } else { KeyEquality::Bytes };
+            let compacted = check_under(&given, WriteMode::Accumulate, false, &stored, equality);
+            assert_eq!(compacted.rounds.iter().map(|round| round.rows.len()).sum::<usize>(), given.len());
         }
     }
 }

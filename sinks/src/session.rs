@@ -178,4 +178,6 @@ pub struct Step<'a> {
 pub struct Written {
     /// Rows that lost against a newer version in the table. Only known (and only asked) under a guard.
     pub stale: u64,
+    /// Rows that found their key there. Only known (and only asked) under `insert-if-new`.
+    pub deduplicated: u64,
 }

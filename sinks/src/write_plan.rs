@@ -3,7 +3,7 @@
 use crate::{
     fault::{Fault, FaultClass, reason},
     model::{Generated, Identifier, Kind, Operation, Presence, Shape, Target, WriteMode},
-    session::Step,
+    session::{Step, Written},
 };
 
 /// What is done with the rows. Under a guard, a row that is in the table and is not affected is stale.
@@ -15,12 +15,17 @@ pub(crate) enum WritePlan {
     Defaults,
     /// Each is a new row.
     Insert,
-    /// There is nothing to set in a row that is there, which is not stale for that.
+    /// A row that is there stays as it is, and is not stale for that: there is nothing to set in it, or nothing may be.
     InsertAbsent,
+    /// The same, but the row is looked for first: no unique key would find it, or an insert would fail on a missing column before one did.
+    LookElseInsert,
     Upsert,
     UpsertGuarded,
     /// An insert would fail on a missing column before it found the row that is there: what exists is updated, the rest inserted.
     UpdateElseInsert,
+    /// What exists takes the values into account, the rest is inserted. A CHECK of the table is asked of a row before it is known to exist:
+    /// where there may be one, an upsert would be refused for a row that it would never have stored (`-5`, where `balance >= 0`).
+    Accumulate,
     /// Rows that are not there are left out.
     Update,
     UpdateGuarded,
@@ -47,7 +52,7 @@ pub(crate) enum VersionCondition {
     IsNullOrNotNewer(usize, VersionOrder),
 }
 
-/// How versions are compared.
+/// How versions are compared, and the values of `max` and `min`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum VersionOrder {
     /// As compaction orders texts, whatever the column's collation.
@@ -70,8 +75,11 @@ impl<'a> RowsToWrite<'a> {
             (Operation::Write, WriteMode::Update) if !has_something_to_set => WritePlan::Nothing,
             (Operation::Write, WriteMode::Update) if self.guard.is_some() => WritePlan::UpdateGuarded,
             (Operation::Write, WriteMode::Update) => WritePlan::Update,
-            (Operation::Write, WriteMode::Upsert) if !has_something_to_set => WritePlan::InsertAbsent,
-            (Operation::Write, WriteMode::Upsert) if !self.lacking().is_empty() => WritePlan::UpdateElseInsert,
+            (Operation::Write, _) if !has_something_to_set && self.target.key_is_unique() && self.lacking().is_empty() => WritePlan::InsertAbsent,
+            (Operation::Write, WriteMode::InsertIfNew) => WritePlan::LookElseInsert,
+            (Operation::Write, WriteMode::Upsert | WriteMode::Accumulate) if !has_something_to_set => WritePlan::LookElseInsert,
+            (Operation::Write, WriteMode::Upsert | WriteMode::Accumulate) if !self.lacking().is_empty() => WritePlan::UpdateElseInsert,
+            (Operation::Write, WriteMode::Accumulate) => WritePlan::Accumulate,
             (Operation::Write, WriteMode::Upsert) if self.guard.is_some() => WritePlan::UpsertGuarded,
             (Operation::Write, WriteMode::Upsert) => WritePlan::Upsert,
         }
@@ -95,8 +103,11 @@ impl<'a> RowsToWrite<'a> {
         self.shape.positions().filter(|position| self.target.column(*position).generated != Generated::Always).collect()
     }
 
-    /// The columns among them that are no key.
+    /// The columns among them that are set in a row that is there: those that are no key, and none under `insert-if-new`.
     pub fn settable(&self) -> Vec<usize> {
+        if self.target.write == WriteMode::InsertIfNew {
+            return Vec::new();
+        }
         self.written().into_iter().filter(|position| !self.target.key.contains(position)).collect()
     }
 
@@ -130,14 +141,24 @@ impl<'a> RowsToWrite<'a> {
         }
     }
 
+    /// What is said of rows whose key was there.
+    pub fn found(&self, rows: u64) -> Written {
+        let is_asked = self.target.write == WriteMode::InsertIfNew;
+        Written { deduplicated: if is_asked { rows } else { 0 }, ..Written::default() }
+    }
+
+    /// How the values of a column are compared.
+    pub fn order_of(&self, position: usize) -> VersionOrder {
+        if matches!(self.target.column(position).kind, Kind::Text { .. }) { VersionOrder::OfBytes } else { VersionOrder::OfType }
+    }
+
     /// None without a guard.
     pub fn version_condition(&self) -> Option<VersionCondition> {
         let guard = self.guard?;
         if self.version_carried().is_none() {
             return Some(VersionCondition::IsNull(guard));
         }
-        let order = if matches!(self.target.column(guard).kind, Kind::Text { .. }) { VersionOrder::OfBytes } else { VersionOrder::OfType };
-        Some(VersionCondition::IsNullOrNotNewer(guard, order))
+        Some(VersionCondition::IsNullOrNotNewer(guard, self.order_of(guard)))
     }
 
     /// The guard's column, if the rows carry it.
@@ -175,7 +196,16 @@ mod tests {
             warnings: Vec::new(),
         };
         let key = if write == WriteMode::Append { Vec::new() } else { vec![0] };
-        Target { route: "orders".into(), table: Arc::new(table), columns: vec![0, 1, 2], key, key_equality: KeyEquality::Bytes, version: None, write }
+        Target {
+            route: "orders".into(),
+            table: Arc::new(table),
+            columns: vec![0, 1, 2],
+            key,
+            key_equality: KeyEquality::Bytes,
+            version: None,
+            write,
+            accumulate: Vec::new(),
+        }
     }
 
     fn planned(write: WriteMode, operation: Operation, present: [bool; 3], guard: Option<usize>) -> WritePlan {
@@ -206,7 +236,31 @@ mod tests {
     #[test]
     fn what_has_nothing_to_set_does_nothing() {
         assert_eq!(planned(WriteMode::Update, Operation::Write, KEY, Some(2)), WritePlan::Nothing);
-        assert_eq!(planned(WriteMode::Upsert, Operation::Write, KEY, Some(2)), WritePlan::InsertAbsent);
+        assert_eq!(planned(WriteMode::Upsert, Operation::Write, KEY, Some(2)), WritePlan::LookElseInsert, "a new row needs its total");
+    }
+
+    #[test]
+    fn a_row_that_is_there_stays_under_insert_if_new() {
+        let target = target(WriteMode::InsertIfNew);
+        let planned = |target: &Target, present: [bool; 3]| RowsToWrite { target, shape: &Shape(Box::new(present)), guard: None }.plan(Operation::Write);
+        assert_eq!(planned(&target, ALL), WritePlan::InsertAbsent);
+        assert_eq!(planned(&target, WITHOUT_TOTAL), WritePlan::LookElseInsert, "an insert would fail before it found the row");
+        let mut table = Table::clone(&target.table);
+        table.keys.clear();
+        let keyless = Target { table: Arc::new(table), ..target.clone() };
+        assert_eq!(planned(&keyless, ALL), WritePlan::LookElseInsert);
+        let shape = Shape(Box::new(ALL));
+        let rows = RowsToWrite { target: &target, shape: &shape, guard: None };
+        assert!(rows.settable().is_empty());
+        assert_eq!(rows.found(3), Written { stale: 0, deduplicated: 3 });
+    }
+
+    #[test]
+    fn what_exists_is_looked_for_before_it_accumulates() {
+        assert_eq!(planned(WriteMode::Accumulate, Operation::Write, ALL, None), WritePlan::Accumulate);
+        assert_eq!(planned(WriteMode::Accumulate, Operation::Write, WITHOUT_TOTAL, None), WritePlan::UpdateElseInsert);
+        assert_eq!(planned(WriteMode::Accumulate, Operation::Write, KEY, None), WritePlan::LookElseInsert);
+        assert_eq!(planned(WriteMode::Accumulate, Operation::Delete, KEY, None), WritePlan::Delete);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use super::run::Engine;
 use crate::telemetry::metrics::{self, Outcome};
 
 impl Engine {
-    /// Each record leaves the engine once, by route: applied, stale, filtered or skipped.
+    /// Each record leaves the engine once, by route: applied, deduplicated, stale, filtered or skipped.
     pub fn count_batch(&mut self, batch: &Batch, applied: &Applied) {
         self.report.totals.batches += 1;
         let mut written = 0;
@@ -19,10 +19,14 @@ impl Engine {
             let selected = batch.selection(rows).len() as u64;
             written += selected;
             let stale = applied.stale.get(position).copied().unwrap_or(0).min(selected);
-            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", selected - stale);
+            let deduplicated = applied.deduplicated.get(position).copied().unwrap_or(0).min(selected - stale);
+            let effective = selected - stale - deduplicated;
+            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", effective);
+            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Deduplicated, "", deduplicated);
             metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Stale, "", stale);
             let counts = self.route_counts(&rows.target.route);
-            counts.applied += selected - stale;
+            counts.applied += effective;
+            counts.deduplicated += deduplicated;
             counts.stale += stale;
         }
         metrics::batch_rows(&self.settings.pipeline, written);

@@ -185,7 +185,7 @@ impl Engine {
         if outcomes.iter().any(SpanOutcome::took_effect) {
             let mut durable = pending.batch.clone();
             durable.retain(|span| outcomes.iter().any(|outcome| outcome.partition == span.partition && outcome.took_effect()));
-            // How many of its rows were stale went with the reply; they count as applied.
+            // How many of its rows were stale, or found their key taken, went with the reply; they count as applied.
             self.count_batch(&durable, &Applied::default());
         }
         let standings = outcomes.iter().map(|outcome| (outcome.partition.clone(), outcome.settled())).collect();

@@ -7,7 +7,7 @@ use oncesink_sinks::{
     model::{Generated, KeyEquality, Kind, Table, Target, WriteMode},
 };
 
-use super::{ColumnSource, RouteConfig, key};
+use super::{ColumnSource, RouteConfig, accumulate::rules, key};
 use crate::decode::{Bad, CellSource, Format, RowDecoder, RowOptions, Rules, Zone};
 
 /// A route bound to its table for one topic.
@@ -63,6 +63,7 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
     };
     let key = key.into_iter().map(|index| place_of(index, "in the key")).collect::<Result<Vec<_>, _>>()?;
     let version = version.map(|index| place_of(index, "the version")).transpose()?;
+    let accumulate = rules(config, &table, &columns, &key)?;
     let timezone = config.timezone.as_deref().map(Zone::parse).transpose().map_err(|error| halt(config, "timezone", error, ""))?;
     let options = RowOptions {
         format: config.format,
@@ -72,15 +73,19 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         tombstone: config.tombstone,
         rules: Rules { timezone, timestamp_unit: config.timestamp_unit },
     };
-    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write };
+    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write, accumulate };
     Ok(Bound { target: Arc::new(target), sources: sources.into_iter().flatten().collect(), options, topic: Arc::from(topic) })
 }
 
-/// The loosest equality of the keys over these columns: a row that exists is found by any of them.
+/// The loosest equality of the keys over these columns: a row that exists is found by any of them. Where there is none, nobody has said which
+/// values the database holds equal.
 fn key_equality(table: &Table, key: &[usize]) -> KeyEquality {
+    if key.is_empty() {
+        return KeyEquality::default();
+    }
     let wanted: BTreeSet<usize> = key.iter().copied().collect();
     let same = table.keys.iter().filter(|key| key.columns.iter().copied().collect::<BTreeSet<_>>() == wanted);
-    same.map(|key| key.equality).max().unwrap_or_default()
+    same.map(|key| key.equality).max().unwrap_or(KeyEquality::Database)
 }
 
 /// The version column, if batches can order its values as the database does. Text is ordered by its bytes on both sides.
@@ -95,11 +100,11 @@ fn version(config: &RouteConfig, table: &Table, name: &str) -> Result<usize, Fau
     }
 }
 
-fn index_of(table: &Table, name: &str) -> Option<usize> {
+pub(super) fn index_of(table: &Table, name: &str) -> Option<usize> {
     table.columns.iter().position(|column| column.name.as_str() == name)
 }
 
-fn missing(config: &RouteConfig, table: &Table, setting: &str, name: &str) -> Fault {
+pub(super) fn missing(config: &RouteConfig, table: &Table, setting: &str, name: &str) -> Fault {
     halt(config, "missing-column", format!("`{setting}` names {name}, which {} has not", table.name), key::columns_of(table)).with_column(name)
 }
 

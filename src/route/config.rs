@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use oncesink_sinks::model::{Delivery, WriteMode};
+use oncesink_sinks::model::{Delivery, Rule, WriteMode};
 
 use super::OnBadRecord;
 use crate::{
@@ -27,6 +27,8 @@ pub struct RouteConfig {
     /// None: the primary key, else the only unique key.
     pub key_columns: Option<Vec<String>>,
     pub write: WriteMode,
+    /// Column → what becomes of its old value; empty but under `accumulate`. A column that is not named is replaced.
+    pub accumulate: BTreeMap<String, Rule>,
     /// A column of the target: the newer value wins.
     pub version: Option<String>,
     pub delivery: Delivery,

@@ -52,6 +52,10 @@ fn by_name(config: &RouteConfig, table: &Table, names: &[String]) -> Result<Vec<
     if let Some(key) = table.keys.iter().find(|key| key.columns.iter().copied().collect::<BTreeSet<_>>() == wanted) {
         return Ok(once_each(&key.columns));
     }
+    // It looks for the row itself; `plan` says what a unique key would stop beyond that.
+    if config.write == WriteMode::InsertIfNew {
+        return Ok(wanted.into_iter().collect());
+    }
     let names: Vec<String> = wanted.iter().filter_map(|index| table.columns.get(*index)).map(|column| quoted(column.name.as_str())).collect();
     let mut mend = format!("make them one, if nothing repeats:\n{}", sql(table, &names, false));
     if !table.keys.is_empty() {
@@ -76,15 +80,30 @@ fn keyless(config: &RouteConfig, table: &Table) -> NoKey {
     };
     let left_out: String = table.warnings.iter().filter(|warning| warning.contains(" is left out: ")).map(|warning| format!("{warning}\n")).collect();
     let usable = if left_out.is_empty() { "" } else { " that can be used" };
+    let by_columns = match config.write {
+        WriteMode::InsertIfNew => "or say which columns tell rows apart:   key_columns: [id]\n",
+        _ => "",
+    };
     NoKey {
         reason: "no-key",
         detail: format!("{} has no primary key or unique constraint{usable}, so {} can't tell which row a record means", table.name, a_write(config)),
-        mend: format!("{left_out}{guess}or keep each record as its own row:   write: append"),
+        mend: format!("{left_out}{guess}{by_columns}or keep each record as its own row:   write: append"),
     }
 }
 
 fn a_write(config: &RouteConfig) -> &'static str {
-    if config.write == WriteMode::Update { "an update" } else { "an upsert" }
+    match config.write {
+        WriteMode::Update => "an update",
+        WriteMode::InsertIfNew => "insert-if-new",
+        WriteMode::Accumulate => "accumulate",
+        WriteMode::Upsert | WriteMode::Append => "an upsert",
+    }
+}
+
+/// The SQL that makes columns a unique key, for a person to run.
+pub(super) fn to_make_unique(table: &Table, columns: &[usize]) -> String {
+    let names: Vec<String> = columns.iter().filter_map(|index| table.columns.get(*index)).map(|column| quoted(column.name.as_str())).collect();
+    unique(table, &names, false)
 }
 
 /// The column that most likely tells rows apart.
@@ -103,22 +122,30 @@ fn guess(table: &Table) -> Option<(&str, &'static str)> {
 }
 
 fn sql(table: &Table, columns: &[String], primary: bool) -> String {
-    let list = columns.join(", ");
-    let name = match &table.name.schema {
+    let (list, name) = (columns.join(", "), qualified(table));
+    let add = unique(table, columns, primary);
+    format!("    SELECT {list}, count(*) FROM {name} GROUP BY {list} HAVING count(*) > 1 LIMIT 10;\n    {add}\n")
+}
+
+fn qualified(table: &Table) -> String {
+    match &table.name.schema {
         Some(schema) => format!("{}.{}", quoted(schema.as_str()), quoted(table.name.name.as_str())),
         None => quoted(table.name.name.as_str()),
-    };
+    }
+}
+
+fn unique(table: &Table, columns: &[String], primary: bool) -> String {
+    let (list, name) = (columns.join(", "), qualified(table));
     // SQLite, whose tables stand in no schema or in `main`, cannot add a key to a table, only an index.
     let in_schema = table.name.schema.as_ref().is_some_and(|schema| schema.as_str() != "main");
-    let add = match (in_schema, primary) {
+    match (in_schema, primary) {
         (true, true) => format!("ALTER TABLE {name} ADD PRIMARY KEY ({list});"),
         (true, false) => format!("ALTER TABLE {name} ADD UNIQUE ({list});"),
         (false, _) => {
             let index: String = columns.iter().fold(table.name.name.to_string(), |index, column| format!("{index}_{}", column.trim_matches('"')));
             format!("CREATE UNIQUE INDEX {} ON {} ({list});", quoted(&format!("{index}_key")), quoted(table.name.name.as_str()))
         }
-    };
-    format!("    SELECT {list}, count(*) FROM {name} GROUP BY {list} HAVING count(*) > 1 LIMIT 10;\n    {add}\n")
+    }
 }
 
 fn known_keys(table: &Table) -> String {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use oncesink_sinks::model::{Generated, Kind, Rows, TableName, WriteMode};
+use oncesink_sinks::model::{Generated, Kind, Rows, Rule, TableName, Target, WriteMode};
 
-use super::{RouteConfig, bind::Bound};
+use super::{RouteConfig, bind::Bound, key::to_make_unique};
 use crate::{
     decode::{Bad, CellSource, Decode, ExtraFields, FieldMatch, Format, MissingFields, Tombstone, field_names, fields_of, printable},
     source::RecordRef,
@@ -32,7 +32,7 @@ pub struct Mapping {
     pub extra_fields: ExtraFields,
     /// Why the record that was looked at is bad here.
     pub bad: Option<Bad>,
-    /// What the catalogue warns of.
+    /// What the catalogue warns of, and what the route asks of the table that the table does not give.
     pub warnings: Vec<String>,
 }
 
@@ -66,6 +66,7 @@ pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: 
         if position.is_some() && position == target.version {
             notes.push("version".to_owned());
         }
+        notes.extend(config.accumulate.get(column.name.as_str()).filter(|_| target.write == WriteMode::Accumulate).map(|rule| rule.as_str().to_owned()));
         let from = match source {
             None if column.generated == Generated::Always => {
                 notes.push("made by the database".to_owned());
@@ -115,8 +116,30 @@ pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: 
         fields_without_column: found.iter().filter(|(_, found, path)| *found == FieldMatch::NoColumn && !path).map(|(name, ..)| printable(name)).collect(),
         extra_fields: config.extra_fields,
         bad: record.and_then(|record| bound.decoder(config).ok()?.decode(record, 0, &mut Rows::new(target.clone())).err()),
-        warnings: table.warnings.clone(),
+        warnings: table.warnings.iter().cloned().chain(warnings(target)).collect(),
     }
+}
+
+/// What the route asks of its table that the table does not give.
+fn warnings(target: &Target) -> Vec<String> {
+    let mut warnings = Vec::new();
+    if target.write == WriteMode::InsertIfNew && !target.key_is_unique() {
+        let columns: Vec<usize> = target.key.iter().filter_map(|position| target.columns.get(*position)).copied().collect();
+        let names: Vec<&str> = target.key.iter().map(|position| target.column(*position).name.as_str()).collect();
+        warnings.push(format!(
+            "no unique key covers ({}): each record looks for its key by itself, and two workers that bring a new key at the same moment both insert it; {} stops that",
+            names.join(", "),
+            to_make_unique(&target.table, &columns).trim_end_matches(';')
+        ));
+    }
+    let added = (0..target.columns.len()).filter(|position| target.rule(*position) == Rule::Add).map(|position| target.column(position));
+    warnings.extend(added.filter(|column| matches!(column.kind, Kind::Decimal { exact: false, .. })).map(|column| {
+        format!(
+            "column {} ({}) adds up in binary floating point, so a sum of fractions is not exact; an INTEGER of the smallest unit is",
+            column.name, column.declared
+        )
+    }));
+    warnings
 }
 
 fn describe(source: &CellSource) -> String {

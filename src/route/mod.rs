@@ -10,6 +10,7 @@ use oncesink_sinks::{
 
 use crate::decode::Decode;
 
+mod accumulate;
 mod bind;
 mod config;
 mod key;

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Cell, Delivery, Generated, Identifier, KeyEquality, Kind, Partition, Rows, Table, TableColumn, TableName, UniqueKey, WriteMode},
+    model::{Cell, Delivery, Generated, Identifier, KeyEquality, Kind, Partition, Rows, Rule, Table, TableColumn, TableName, UniqueKey, WriteMode},
     sink::{Sink, Writer},
 };
 use regex::Regex;
@@ -67,6 +67,7 @@ fn config() -> RouteConfig {
         missing_fields: MissingFields::Keep,
         key_columns: None,
         write: WriteMode::Upsert,
+        accumulate: BTreeMap::new(),
         version: None,
         delivery: Delivery::ExactlyOnce,
         tombstone: Tombstone::Delete,
@@ -224,6 +225,65 @@ async fn two_routes_of_a_topic_into_one_table_only_append() {
         assert_eq!(with(one, other).describe_mapping("orders", None).await.unwrap_err().reason, "same-table-twice");
     }
     assert_eq!(with(WriteMode::Append, WriteMode::Append).bind("orders").await.unwrap().routes.len(), 2);
+}
+
+#[tokio::test]
+async fn insert_if_new_needs_no_unique_key() {
+    let keyless = Table { keys: vec![], ..orders() };
+    let by = |write, names: Option<&[&str]>| RouteConfig {
+        write,
+        key_columns: names.map(|names| names.iter().map(|name| (*name).to_owned()).collect()),
+        ..config()
+    };
+    let plan = bound(by(WriteMode::InsertIfNew, Some(&["note", "id"])), keyless.clone()).await.unwrap();
+    let target = &plan.routes[0].target;
+    assert_eq!((target.key.as_slice(), target.key_is_unique()), (&[0, 3][..], false));
+    assert_eq!(target.key_equality, KeyEquality::Database, "nobody has said which keys are the same");
+    assert_eq!(fault(by(WriteMode::Upsert, Some(&["note", "id"])), keyless.clone()).await.reason, "no-key");
+    let unsaid = fault(by(WriteMode::InsertIfNew, None), keyless.clone()).await;
+    assert!(unsaid.reason == "no-key" && unsaid.mend.as_deref().unwrap().contains("key_columns: [id]"), "{unsaid:?}");
+    let warnings = |config, table| async move { routes(config, table).describe_mapping("orders", None).await.unwrap().remove(0).warnings };
+    let raced = warnings(by(WriteMode::InsertIfNew, Some(&["id", "note"])), keyless).await;
+    assert_eq!(
+        raced,
+        ["no unique key covers (id, note): each record looks for its key by itself, and two workers that bring a new key at the same moment both insert it; \
+          ALTER TABLE public.orders ADD UNIQUE (id, note) stops that"]
+    );
+    assert!(warnings(by(WriteMode::InsertIfNew, None), orders()).await.is_empty());
+}
+
+#[tokio::test]
+async fn each_column_has_its_rule() {
+    let accumulating = |entries: &[(&str, Rule)]| RouteConfig {
+        write: WriteMode::Accumulate,
+        accumulate: entries.iter().map(|(name, rule)| ((*name).to_owned(), *rule)).collect(),
+        ..config()
+    };
+    let plan = bound(accumulating(&[("total", Rule::Add), ("note", Rule::Max)]), orders()).await.unwrap();
+    assert_eq!(plan.routes[0].target.accumulate, [Rule::Replace, Rule::Replace, Rule::Add, Rule::Max]);
+    assert!(bound(config(), orders()).await.unwrap().routes[0].target.accumulate.is_empty());
+
+    let mut table = orders();
+    table.columns.push(column("tags", Kind::Json, "jsonb"));
+    for (name, rule, reason) in [
+        ("nothing", Rule::Add, "missing-column"),
+        ("id", Rule::Max, "accumulate-key"),
+        ("note", Rule::Add, "accumulate-type"),
+        ("tags", Rule::Min, "accumulate-type"),
+        ("doubled", Rule::First, "generated-column"),
+    ] {
+        let fault = fault(accumulating(&[(name, rule)]), table.clone()).await;
+        assert_eq!((fault.reason.as_ref(), fault.column.as_deref()), (reason, Some(name)), "{fault:?}");
+    }
+    assert!(bound(accumulating(&[("tags", Rule::Coalesce)]), table.clone()).await.is_ok());
+    let unwritten = RouteConfig { columns: columns(&[("note", ColumnSource::None)]), ..accumulating(&[("note", Rule::First)]) };
+    assert_eq!(fault(unwritten, table).await.reason, "column-not-written");
+
+    let mut inexact = orders();
+    inexact.columns[2].kind = Kind::Decimal { precision: Some(12), scale: Some(2), exact: false };
+    let mapping = routes(accumulating(&[("total", Rule::Add)]), inexact).describe_mapping("orders", None).await.unwrap().remove(0);
+    assert!(mapping.columns[2].note.starts_with("add, inexact"), "{}", mapping.columns[2].note);
+    assert!(mapping.warnings[0].starts_with("column total (numeric(12,2)) adds up in binary floating point"), "{:?}", mapping.warnings);
 }
 
 #[tokio::test]

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::words::{
-    Dedup, Delivery, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls, Tombstone, Write,
-    database_schema, kafka_schema,
+    Accumulate, Dedup, Delivery, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls,
+    Tombstone, Write, database_schema, kafka_schema,
 };
 
 /// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
@@ -196,6 +196,8 @@ pub(super) struct Route {
     /// What a record does to the table.
     #[schemars(extend("default" = "upsert"))]
     pub write: Option<Write>,
+    /// Instead of `write`: a new key makes its row, and each column of a row that is there takes the record into account by a rule of its own: `accumulate: { balance: add, last_seen: max }`. Only under exactly-once, where no record counts twice.
+    pub accumulate: Option<BTreeMap<String, Accumulate>>,
     /// A column of the table by which the newer of two writes wins, whatever order they come in.
     pub version: Option<String>,
     /// What a crash can do. Routes that match one topic must agree.

@@ -59,7 +59,7 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("sink", "routes", ""),
     ("sinks", "routes", ""),
     ("tables", "routes", ""),
-    ("insertmode", "routes[].write", "here it is `write: append`, `upsert` or `update` in a route"),
+    ("insertmode", "routes[].write", "here it is `write: append`, `upsert`, `update` or `insert-if-new` in a route"),
     ("mode", "routes[].write", ""),
     ("insert", "routes[].write", "here it is `write: append` in a route"),
     ("upsert", "routes[].write", "here it is `write: upsert` in a route"),
@@ -104,7 +104,7 @@ const KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys of this product that this version does not have yet.
-const LATER: &[&str] = &["redis", "schema_registry", "dead_letter", "retention", "otlp", "accumulate", "where", "event_id", "schema_evolution"];
+const LATER: &[&str] = &["redis", "schema_registry", "dead_letter", "retention", "otlp", "where", "event_id", "schema_evolution"];
 
 /// Their names for what this version does not have yet.
 const LATER_FOREIGN: &[(&str, &str)] = &[
@@ -153,6 +153,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("write", "insertonly", "append"),
     ("write", "merge", "upsert"),
     ("write", "replace", "upsert"),
+    ("write", "insertignore", "insert-if-new"),
+    ("write", "ignore", "insert-if-new"),
+    ("write", "accumulate", "accumulate: { column: add }"),
     ("delivery", "eos", "exactly-once"),
     ("delivery", "effectivelyonce", "exactly-once"),
     ("format", "string", "text"),
@@ -188,7 +191,6 @@ const WORDS: &[(&str, &str, &str)] = &[
 ];
 
 const LATER_WORDS: &[(&str, &[&str])] = &[
-    ("write", &["insert-if-new", "accumulate"]),
     ("delivery", &["at-most-once"]),
     ("dedup", &["processed-event", "redis"]),
     ("format", &["connect-json", "debezium", "avro", "protobuf", "json-schema", "cloudevents"]),

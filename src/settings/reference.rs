@@ -61,7 +61,7 @@ fn table(page: &mut String, schema: &Value) {
         let _ = writeln!(page, "| {section} | {} | {default} | {} |", holds(key, inner), text(&inner["description"]).replace('|', "\\|").replace('\n', " "));
     }
     for (key, inner) in schema::properties(schema).into_iter().flatten() {
-        let choices = inner["items"]["oneOf"].as_array().or_else(|| inner["oneOf"].as_array());
+        let choices = [&inner["items"], &inner["additionalProperties"], inner].into_iter().find_map(|schema| schema["oneOf"].as_array());
         if let Some(choices) = choices {
             let _ = write!(page, "\n`{key}`:\n\n");
             for choice in choices.iter().filter(|choice| choice["const"].is_string()) {
@@ -88,6 +88,7 @@ fn holds(key: &str, schema: &Value) -> String {
         (Some("listen"), _) => "address and port",
         _ if key == "defaults" => "keys of a route",
         _ if key == "columns" || key == "properties" => "table of texts",
+        _ if key == "accumulate" => "table of rules",
         _ if schema::properties(schema).is_some() => return if short { "text or table".to_owned() } else { "table".to_owned() },
         _ if short => "text or list",
         (_, Some("array")) => "list",

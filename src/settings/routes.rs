@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use oncesink_sinks::model::{Delivery, WriteMode};
+use oncesink_sinks::model::{Delivery, Rule, WriteMode};
 
 use super::{
     document, schema,
@@ -28,9 +28,10 @@ pub(super) fn inherit(root: &mut Node, origins: &mut Origins) {
     let Some(Content::List(routes)) = root.table_mut().and_then(|table| table.get_mut("routes")).map(|node| &mut node.content) else { return };
     for (index, route) in routes.iter_mut().enumerate() {
         let Some(route) = route.table_mut() else { continue };
+        let own: BTreeSet<String> = route.iter().filter(|(_, node)| !is_nothing(node)).map(|(key, _)| key.clone()).collect();
         for (key, node) in &defaults {
             // One of the two spellings is enough to have said it.
-            if ["topic", "topics"].contains(&key.as_str()) && (route.contains_key("topic") || route.contains_key("topics")) {
+            if [["topic", "topics"], ["write", "accumulate"]].iter().any(|pair| pair.contains(&key.as_str()) && pair.iter().any(|key| own.contains(*key))) {
                 continue;
             }
             match (route.get_mut(key).map(|node| &mut node.content), &node.content) {
@@ -45,7 +46,11 @@ pub(super) fn inherit(root: &mut Node, origins: &mut Origins) {
                 (Some(_), _) => {}
             }
         }
+        let accumulates = route.get("accumulate").is_some_and(|node| !is_nothing(node));
         for (key, text) in schema::route_defaults() {
+            if key == "write" && accumulates {
+                continue;
+            }
             if route.get(key).is_none_or(is_nothing) {
                 route.insert(key.to_owned(), default_node(origins, format!("routes[{index}].{key}"), &text));
             }
@@ -88,7 +93,7 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
     if let (Some(table), Some(topics)) = (&document.table, &topics) {
         judge_table(table, topics, &at("table"), judging);
     }
-    let write = write_mode(document.write?);
+    let write = write_mode(&document, path, judging)?;
     let delivery = delivery(document.delivery?);
     let (format, key_format) = (format(document.format?), key_format(document.key_format?));
     let columns: BTreeMap<String, ColumnSource> =
@@ -100,6 +105,21 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
             if written {
                 judging.find(&at(key), format!("`{key}` has no meaning with `write: append`, which never looks at a key"), "leave it out, or write: upsert");
             }
+        }
+    }
+    if write == WriteMode::InsertIfNew && document.version.is_some() {
+        judging.find(
+            &at("version"),
+            "`version` has no meaning with `write: insert-if-new`, under which a row that is there is never replaced",
+            "leave it out, or write: upsert",
+        );
+    }
+    let accumulate: BTreeMap<String, Rule> = document.accumulate.unwrap_or_default().into_iter().map(|(column, word)| (column, rule(word))).collect();
+    if write == WriteMode::Accumulate {
+        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), delivery, path, judging);
+        for column in accumulate.keys().filter(|column| columns.get(*column) == Some(&ColumnSource::None)) {
+            let message = format!("`{column}` is in `accumulate`, and `none` leaves it out");
+            judging.find(&format!("{path}.columns.{column}"), message, "say where it comes from, or take it out of `accumulate`");
         }
     }
     for column in key_columns.iter().flatten().chain(&document.version) {
@@ -122,7 +142,9 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
             judging.find(&at("format"), "the value has no fields, so nothing says which row a record means", "add columns: { id: key }, or write: append");
         }
     }
-    let tombstone = tombstone(document.tombstone, write, document.version.is_some(), path, judging);
+    // Where a version is refused anyway, nothing more is said of it.
+    let versioned = document.version.is_some() && !matches!(write, WriteMode::InsertIfNew | WriteMode::Accumulate);
+    let tombstone = tombstone(document.tombstone, write, versioned, path, judging);
     if document.name.as_deref() == Some("") {
         judging.find(&at("name"), "`name` is empty", "leave it out, or write a name");
     }
@@ -139,6 +161,7 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
         missing_fields: missing_fields(document.missing_fields?),
         key_columns,
         write,
+        accumulate,
         version: document.version,
         delivery,
         tombstone,
@@ -205,6 +228,63 @@ fn judge_table(table: &str, topics: &TopicSelector, path: &str, judging: &mut Ju
     }
 }
 
+/// `None`: a word that is none, and that is said.
+fn write_mode(document: &document::Route, path: &str, judging: &mut Judging<'_>) -> Option<WriteMode> {
+    let at = format!("{path}.accumulate");
+    match (&document.accumulate, document.write) {
+        (Some(rules), written) => {
+            if written.is_some() {
+                judging.find(
+                    &format!("{path}.write"),
+                    "`write` and `accumulate` are both written, and each says what a record does",
+                    "leave `write` out to accumulate",
+                );
+            }
+            if rules.is_empty() && !judging.reading.accounted.iter().any(|accounted| accounted.starts_with(&at)) {
+                judging.find(&at, "`accumulate` names no column", "name one: accumulate: { balance: add }; or leave it out");
+            }
+            Some(WriteMode::Accumulate)
+        }
+        // It is no table of rules, and that is said.
+        (None, None) if judging.reading.accounted.contains(&at) => Some(WriteMode::Accumulate),
+        (None, written) => written.map(|word| match word {
+            words::Write::Append => WriteMode::Append,
+            words::Write::Upsert => WriteMode::Upsert,
+            words::Write::Update => WriteMode::Update,
+            words::Write::InsertIfNew => WriteMode::InsertIfNew,
+        }),
+    }
+}
+
+fn judge_accumulate(
+    rules: &BTreeMap<String, Rule>,
+    key_columns: Option<&[String]>,
+    versioned: bool,
+    delivery: Delivery,
+    path: &str,
+    judging: &mut Judging<'_>,
+) {
+    for column in rules.keys().filter(|column| key_columns.is_some_and(|key| key.contains(column))) {
+        let message = format!("`{column}` is in `key_columns`: it tells rows apart and never changes");
+        judging.find(&format!("{path}.accumulate.{column}"), message, "leave it out");
+    }
+    // The place where a dedup that knows each event may allow it as well.
+    if delivery != Delivery::ExactlyOnce {
+        judging.find(
+            &format!("{path}.delivery"),
+            "a crash would repeat the batch in flight, and `accumulate` would take its records into account once more",
+            "write delivery: exactly-once",
+        );
+    }
+    if versioned {
+        judging.find(
+            &format!("{path}.version"),
+            "`version` leaves older records out, and `accumulate` takes every record into account",
+            "leave one of the two out; `max` keeps the newest time by itself",
+        );
+    }
+}
+
 fn judge_columns(columns: &BTreeMap<String, ColumnSource>, format: Format, key_format: KeyFormat, path: &str, judging: &mut Judging<'_>) {
     for (column, source) in columns {
         let at = format!("{path}.columns.{column}");
@@ -252,6 +332,9 @@ fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, path: &str, ju
     }
     if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Append {
         judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `append` makes a new one", "leave it out, or write: upsert");
+    }
+    if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Accumulate {
+        judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `accumulate` adds to it", "leave it out: the checkpoint stops repeats");
     }
     if written.is_none() && !broken && !exactly_once && config.write == WriteMode::Append {
         judging.find(
@@ -324,11 +407,14 @@ fn place(path: &str, judging: &Judging<'_>) -> String {
     format!("{written}{path}")
 }
 
-fn write_mode(word: words::Write) -> WriteMode {
+fn rule(word: words::Accumulate) -> Rule {
     match word {
-        words::Write::Append => WriteMode::Append,
-        words::Write::Upsert => WriteMode::Upsert,
-        words::Write::Update => WriteMode::Update,
+        words::Accumulate::Add => Rule::Add,
+        words::Accumulate::Max => Rule::Max,
+        words::Accumulate::Min => Rule::Min,
+        words::Accumulate::Coalesce => Rule::Coalesce,
+        words::Accumulate::First => Rule::First,
+        words::Accumulate::Replace => Rule::Replace,
     }
 }
 

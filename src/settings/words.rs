@@ -120,6 +120,26 @@ words! {
         Upsert,
         /// The row of the record's key is overwritten; none is made.
         Update,
+        /// The first record of a key makes its row; one that is there stays as it is.
+        InsertIfNew,
+    }
+}
+
+words! {
+    /// What a column's value becomes when a record of the same key comes.
+    Accumulate {
+        /// The sum of both: a balance, a count. NULL counts as nothing.
+        Add,
+        /// The greater of both; NULL never wins over a value.
+        Max,
+        /// The lesser of both; NULL never wins over a value.
+        Min,
+        /// The record's value, unless it is NULL.
+        Coalesce,
+        /// The value that is there, unless it is NULL.
+        First,
+        /// The record's value, NULL too. So it is with every column that is not named.
+        Replace,
     }
 }
 

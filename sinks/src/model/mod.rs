@@ -14,4 +14,4 @@ pub use column::{Cell, Column, Presence, Strings, Values};
 pub use offset::NextOffset;
 pub use partition::{Coordinate, ParseCoordinateError, Partition};
 pub use rows::{Operation, Rows, Shape};
-pub use table::{Generated, Identifier, KeyEquality, Kind, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};
+pub use table::{Generated, Identifier, KeyEquality, Kind, Rule, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{collections::BTreeSet, fmt, sync::Arc};
 
 /// The name of a column, table or schema as the catalogue or the settings hold it, unquoted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,6 +160,10 @@ pub enum WriteMode {
     Upsert,
     /// Never creates a row.
     Update,
+    /// The first record of a key makes its row; one that is there stays as it is.
+    InsertIfNew,
+    /// A new key makes its row; each column of a row that is there takes the record into account by its [`Rule`].
+    Accumulate,
 }
 
 impl WriteMode {
@@ -169,11 +173,51 @@ impl WriteMode {
             Self::Append => "append",
             Self::Upsert => "upsert",
             Self::Update => "update",
+            Self::InsertIfNew => "insert-if-new",
+            Self::Accumulate => "accumulate",
         }
     }
 }
 
 impl fmt::Display for WriteMode {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// What becomes of a column's old value when a record of the same key comes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Rule {
+    /// The sum of both; NULL counts as nothing.
+    Add,
+    /// The greater of both; NULL never wins over a value.
+    Max,
+    /// The lesser of both; NULL never wins over a value.
+    Min,
+    /// The new value, unless it is NULL.
+    Coalesce,
+    /// The old value, unless it is NULL.
+    First,
+    /// The new value, NULL too.
+    #[default]
+    Replace,
+}
+
+impl Rule {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Add => "add",
+            Self::Max => "max",
+            Self::Min => "min",
+            Self::Coalesce => "coalesce",
+            Self::First => "first",
+            Self::Replace => "replace",
+        }
+    }
+}
+
+impl fmt::Display for Rule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
@@ -194,11 +238,25 @@ pub struct Target {
     /// Position in `columns` of the version: the newer one wins. It is never absent in a row (absent counts as NULL).
     pub version: Option<usize>,
     pub write: WriteMode,
+    /// Under `accumulate` one for each of `columns`; else empty.
+    pub accumulate: Vec<Rule>,
 }
 
 impl Target {
     #[must_use]
     pub fn column(&self, position: usize) -> &TableColumn {
         &self.table.columns[self.columns[position]]
+    }
+    /// What becomes of the old value in the column at `position` when its row is set.
+    #[must_use]
+    pub fn rule(&self, position: usize) -> Rule {
+        self.accumulate.get(position).copied().unwrap_or_default()
+    }
+
+    /// Whether the database itself keeps two rows from having one key.
+    #[must_use]
+    pub fn key_is_unique(&self) -> bool {
+        let mine: BTreeSet<usize> = self.key.iter().filter_map(|position| self.columns.get(*position).copied()).collect();
+        self.table.keys.iter().any(|key| key.columns.iter().copied().collect::<BTreeSet<_>>() == mine)
     }
 }

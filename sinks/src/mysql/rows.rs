@@ -6,13 +6,14 @@ use sqlx::Row;
 
 use super::{
     session::MySqlSession,
-    statement::{LIMITS, Met, Statements, are_as_described, unique_indexes},
+    statement::{LIMITS, Met, Statements, are_as_described, checks, unique_indexes},
     value::{MySqlQuery, bind, size},
 };
 use crate::{
     chunks::chunks,
     execute,
     fault::{During, Fault, FaultClass, reason},
+    model::WriteMode,
     session::{Step, Written},
     session_state::SessionState,
     write_plan::{RowsToWrite, WritePlan},
@@ -25,7 +26,7 @@ impl MySqlSession {
         // A key column that numbers itself would make up a number for NULL.
         statements.rows.ensure_keys(step).inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
         let plan = statements.rows.plan(step.operation);
-        if matches!(plan, WritePlan::InsertAbsent | WritePlan::Upsert | WritePlan::UpsertGuarded | WritePlan::UpdateElseInsert) {
+        if matches!(plan, WritePlan::InsertAbsent | WritePlan::Upsert | WritePlan::UpsertGuarded | WritePlan::UpdateElseInsert | WritePlan::Accumulate) {
             self.ensure_keys_are_as_described(step).await?;
         }
         match plan {
@@ -38,17 +39,29 @@ impl MySqlSession {
                 Ok(Written::default())
             }
             WritePlan::Insert => self.insert(step, &statements, step.selection, Met::Fails).await.map(|_| Written::default()),
-            WritePlan::InsertAbsent | WritePlan::Upsert | WritePlan::UpsertGuarded if !statements.has_one_key() => {
-                self.update_else_insert(step, &statements).await
+            WritePlan::InsertAbsent if !statements.has_one_key() => self.look_else_insert(step, &statements).await,
+            WritePlan::InsertAbsent => {
+                // An upsert that sets nothing does not tell: an inserted row counts once, and so does one that stays as it is.
+                let is_asked = step.rows.target.write == WriteMode::InsertIfNew;
+                let there = if is_asked { self.count(step, &statements).await? } else { 0 };
+                self.insert(step, &statements, step.selection, Met::IsSet).await?;
+                Ok(statements.rows.found(there))
             }
-            WritePlan::InsertAbsent | WritePlan::Upsert => self.insert(step, &statements, step.selection, Met::IsSet).await.map(|_| Written::default()),
+            WritePlan::LookElseInsert => self.look_else_insert(step, &statements).await,
+            WritePlan::Upsert | WritePlan::UpsertGuarded if !statements.has_one_key() => self.update_else_insert(step, &statements).await,
+            WritePlan::Upsert => self.insert(step, &statements, step.selection, Met::IsSet).await.map(|_| Written::default()),
             WritePlan::UpsertGuarded => {
                 let written = self.insert(step, &statements, step.selection, Met::IsSet).await?;
-                Ok(Written { stale: self.stale_among(step, &statements, written).await? })
+                // An inserted row counts once, a changed one twice, and one that is left as it is once.
+                let all_changed = written == 2 * step.selection.len() as u64;
+                Ok(Written { stale: if all_changed { 0 } else { self.count(step, &statements).await? }, ..Written::default() })
             }
-            WritePlan::UpdateElseInsert => self.update_else_insert(step, &statements).await,
+            WritePlan::Accumulate if statements.has_one_key() && !self.has_checks(step).await? => {
+                self.insert(step, &statements, step.selection, Met::IsSet).await.map(|_| Written::default())
+            }
+            WritePlan::UpdateElseInsert | WritePlan::Accumulate => self.update_else_insert(step, &statements).await,
             WritePlan::Update => self.update(step, &statements).await.map(|_| Written::default()),
-            WritePlan::UpdateGuarded => self.update(step, &statements).await.map(|(_, stale)| Written { stale }),
+            WritePlan::UpdateGuarded => self.update(step, &statements).await.map(|(_, stale)| Written { stale, ..Written::default() }),
             WritePlan::Delete => self.delete(step, &statements).await.map(|()| Written::default()),
             WritePlan::DeleteGuarded => self.delete_guarded(step, &statements).await,
         }
@@ -106,8 +119,8 @@ impl MySqlSession {
         self.execute(query, During::Write { table: &step.rows.target.table.name }).await
     }
 
-    async fn exists(&mut self, step: &Step<'_>, statements: &Statements<'_>, row: u32) -> Result<bool, Fault> {
-        let query = self.bind_rows(step, &step.rows.target.key, &[row], statements.exists())?;
+    async fn exists(&mut self, step: &Step<'_>, text: String, row: u32) -> Result<bool, Fault> {
+        let query = self.bind_rows(step, &step.rows.target.key, &[row], text)?;
         Ok(!self.fetch(query, During::Write { table: &step.rows.target.table.name }, |_| Ok(())).await?.is_empty())
     }
 
@@ -143,37 +156,42 @@ impl MySqlSession {
         })
     }
 
-    /// Rows that lost, of some that were written under a guard. Not asked where every one was changed.
-    async fn stale_among(&mut self, step: &Step<'_>, statements: &Statements<'_>, written: u64) -> Result<u64, Fault> {
-        let sent = step.selection.len() as u64;
-        // An inserted row counts once, a changed one twice, and one that is left as it is once.
-        if written == 2 * sent {
-            return Ok(0);
+    async fn has_checks(&mut self, step: &Step<'_>) -> Result<bool, Fault> {
+        let table = &step.rows.target.table;
+        if let Some((_, has_checks)) = self.checks.iter().find(|(asked, _)| Arc::ptr_eq(asked, table)) {
+            return Ok(*has_checks);
         }
+        let name = &table.name;
+        let query = sqlx::query(checks(self.flavour)).bind(name.schema.as_ref().map(|schema| schema.as_str().to_owned())).bind(name.name.as_str().to_owned());
+        let has_checks = self.fetch_one(query, During::Write { table: name }, |row| row.try_get::<i64, _>(0)).await? > 0;
+        self.checks.push((table.clone(), has_checks));
+        Ok(has_checks)
+    }
+
+    /// Of the rows of a step, those that lost against a newer version; without a version those that are there.
+    async fn count(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<u64, Fault> {
         let positions = statements.sent_for_delete();
-        let mut stale = 0;
+        let mut count = 0;
         for chunk in self.chunks(step, &positions, step.selection) {
-            let query = self.bind_rows(step, &positions, chunk, statements.stale(chunk.len()))?;
-            let lost = self.fetch_one(query, During::Write { table: &step.rows.target.table.name }, |row| row.try_get::<i64, _>(0)).await?;
-            stale += u64::try_from(lost).unwrap_or(0);
+            let query = self.bind_rows(step, &positions, chunk, statements.count(chunk.len()))?;
+            let counted = self.fetch_one(query, During::Write { table: &step.rows.target.table.name }, |row| row.try_get::<i64, _>(0)).await?;
+            count += u64::try_from(counted).unwrap_or(0);
         }
-        Ok(stale)
+        Ok(count)
     }
 
     /// Sets the rows that are there, by their key alone; gives those that are not, and how many lost.
     async fn update(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<(Vec<u32>, u64), Fault> {
-        let is_set = !statements.rows.settable().is_empty();
         let (sent, text) = (statements.sent_for_update(), statements.update());
         let (mut absent, mut stale) = (Vec::new(), 0);
         for row in step.selection {
-            if is_set && self.run_row(step, &sent, *row, &text).await? > 0 {
+            if self.run_row(step, &sent, *row, &text).await? > 0 {
                 continue;
             }
             // Without a guard an update finds every row that is there.
-            let there = (!is_set || step.guard.is_some()) && self.exists(step, statements, *row).await?;
-            if !there {
+            if step.guard.is_none() || !self.exists(step, statements.exists(), *row).await? {
                 absent.push(*row);
-            } else if is_set && self.run_row(step, &sent, *row, &text).await? == 0 {
+            } else if self.run_row(step, &sent, *row, &text).await? == 0 {
                 // Only now is it certain: between the two another writer may have made the row, with an older version.
                 stale += 1;
             }
@@ -181,11 +199,31 @@ impl MySqlSession {
         Ok((absent, stale))
     }
 
+    /// Inserts the rows whose key is not there. Nothing is locked by the look: where no index leads to a key, two writers would wait for each
+    /// other's new rows in a circle.
+    async fn look_else_insert(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<Written, Fault> {
+        let mut absent = Vec::new();
+        for row in step.selection {
+            if !self.exists(step, statements.is_there(), *row).await? {
+                absent.push(*row);
+            }
+        }
+        let there = (step.selection.len() - absent.len()) as u64;
+        self.insert_absent_rows(step, statements, &absent).await?;
+        Ok(statements.rows.found(there))
+    }
+
     async fn update_else_insert(&mut self, step: &Step<'_>, statements: &Statements<'_>) -> Result<Written, Fault> {
         let (absent, stale) = self.update(step, statements).await?;
+        self.insert_absent_rows(step, statements, &absent).await?;
+        Ok(Written { stale, ..Written::default() })
+    }
+
+    /// Inserts rows that were looked for and not found.
+    async fn insert_absent_rows(&mut self, step: &Step<'_>, statements: &Statements<'_>, absent: &[u32]) -> Result<(), Fault> {
         let code = format!("{} 1364", self.flavour);
-        match self.insert(step, statements, &absent, Met::Fails).await {
-            Ok(_) => Ok(Written { stale }),
+        match self.insert(step, statements, absent, Met::Fails).await {
+            Ok(_) => Ok(()),
             // Another writer made the row after it was looked for: the next attempt finds it.
             Err(fault) if self.met_key.as_deref().is_some_and(|key| statements.is_own_key(key)) => {
                 Err(Fault { class: FaultClass::Retry, reason: "row-made-meanwhile".into(), ..fault })
@@ -211,10 +249,10 @@ impl MySqlSession {
         let (sent, text) = (statements.sent_for_delete(), statements.delete_guarded());
         let mut stale = 0;
         for row in step.selection {
-            if self.run_row(step, &sent, *row, &text).await? == 0 && self.exists(step, statements, *row).await? {
+            if self.run_row(step, &sent, *row, &text).await? == 0 && self.exists(step, statements.exists(), *row).await? {
                 stale += 1;
             }
         }
-        Ok(Written { stale })
+        Ok(Written { stale, ..Written::default() })
     }
 }

@@ -50,6 +50,8 @@ pub(super) struct MySqlSession {
     pub met_key: Option<String>,
     /// Tables whose keys this transaction has found to be as described. It holds the tables, so they stay so until its end.
     pub checked: Vec<Arc<Table>>,
+    /// Of tables that accumulate, whether they have CHECKs; as this transaction has found them.
+    pub checks: Vec<(Arc<Table>, bool)>,
 }
 
 impl MySqlSession {
@@ -73,6 +75,7 @@ impl MySqlSession {
             used: Instant::now(),
             met_key: None,
             checked: Vec::new(),
+            checks: Vec::new(),
         };
         session.set_up().await?;
         session.state = SessionState::Idle;
@@ -175,6 +178,7 @@ impl Session for MySqlSession {
             Ok(()) => {
                 self.state = SessionState::Open;
                 self.checked.clear();
+                self.checks.clear();
                 Ok(())
             }
             Err(error) => Err(self.failed(&error, During::Connect)),

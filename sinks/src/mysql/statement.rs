@@ -7,7 +7,7 @@ use super::{
 use crate::{
     chunks::ChunkLimits,
     execute::backticked,
-    model::{Kind, Table, TableName, WriteMode},
+    model::{Kind, Rule, Table, TableName},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder},
 };
 
@@ -48,9 +48,14 @@ impl Statements<'_> {
             .any(|key| key.name == name && key.columns.len() == mine.len() && key.columns.iter().all(|column| mine.contains(column)))
     }
 
-    /// The columns of an UPDATE of one row, in the order of its parameters: those that are set, the key, and the version that decides.
+    /// The columns of an UPDATE of one row, in the order of its parameters: those that are set, each as often as its rule names the new value,
+    /// the key, and the version that decides.
     pub fn sent_for_update(&self) -> Vec<usize> {
-        let mut positions = self.rows.settable();
+        let times = |position: usize| match self.rows.target.rule(position) {
+            Rule::Add | Rule::Max | Rule::Min => 2,
+            Rule::Coalesce | Rule::First | Rule::Replace => 1,
+        };
+        let mut positions: Vec<usize> = self.rows.settable().into_iter().flat_map(|position| vec![position; times(position)]).collect();
         positions.extend(&self.rows.target.key);
         positions.extend(self.version_sent());
         positions
@@ -96,7 +101,7 @@ impl Statements<'_> {
         let names: Vec<String> = written.iter().map(|position| self.name(*position)).collect();
         let tuple = format!("({})", vec!["?"; written.len()].join(", "));
         let mut text = format!("INSERT INTO {} ({}) VALUES {}", self.table(), names.join(", "), vec![tuple; rows].join(", "));
-        if self.rows.target.write != WriteMode::Upsert || met == Met::Fails {
+        if met == Met::Fails {
             return text;
         }
         if self.flavour == Flavour::MySql {
@@ -117,7 +122,8 @@ impl Statements<'_> {
                 .iter()
                 .map(|position| match &guard {
                     Some(guard) => format!("{0} = IF({guard}, {1}, {0})", self.mine(*position), theirs(*position)),
-                    None => format!("{} = {}", self.mine(*position), theirs(*position)),
+                    // Of the row in the table it names this column only, which no assignment before has changed.
+                    None => format!("{} = {}", self.mine(*position), self.combined(*position, &theirs(*position))),
                 })
                 .collect(),
         };
@@ -127,8 +133,42 @@ impl Statements<'_> {
 
     /// One row. The server tells how many rows the condition found, whether it changed them or not.
     pub fn update(&self) -> String {
-        let assignments: Vec<String> = self.rows.settable().iter().map(|position| format!("{} = ?", self.mine(*position))).collect();
+        let settable = self.rows.settable();
+        let assignments: Vec<String> =
+            settable.iter().map(|position| format!("{} = {}", self.mine(*position), self.combined(*position, &self.argument(*position)))).collect();
         format!("UPDATE {} SET {} WHERE {}{}", self.table(), assignments.join(", "), self.same_key(), self.and_newer())
+    }
+
+    /// A new value that stands beside the old one, with the type of its column: the server would add up texts as floats. Not that of a time, which
+    /// MySQL 8.0 casts to another one (`00:00:01.5` to an hour), and compares rightly without a cast.
+    fn argument(&self, position: usize) -> String {
+        match self.rows.target.rule(position) {
+            Rule::Replace => "?".to_owned(),
+            _ => typed(self.rows.target.column(position)).unwrap_or_else(|| self.comparand(position)),
+        }
+    }
+
+    /// What a column of the row in the table becomes.
+    fn combined(&self, position: usize, theirs: &str) -> String {
+        let mine = self.mine(position);
+        let winner = |wins: &str| {
+            let order = self.rows.order_of(position);
+            let (left, right) = (self.ordered(position, &mine, order), self.ordered(position, theirs, order));
+            format!("COALESCE(IF({left} {wins} {right}, {mine}, NULL), {theirs}, {mine})")
+        };
+        match self.rows.target.rule(position) {
+            Rule::Add => format!("IF({mine} IS NULL, {theirs}, {mine} + COALESCE({theirs}, 0))"),
+            Rule::Max => winner(">="),
+            Rule::Min => winner("<="),
+            Rule::Coalesce => format!("COALESCE({theirs}, {mine})"),
+            Rule::First => format!("COALESCE({mine}, {theirs})"),
+            Rule::Replace => theirs.to_owned(),
+        }
+    }
+
+    /// Whether the key of one row is there.
+    pub fn is_there(&self) -> String {
+        format!("SELECT 1 FROM {} WHERE {} LIMIT 1", self.table(), self.same_key())
     }
 
     /// Whether the key of one row is there; it stays as it is until the end of the transaction.
@@ -152,10 +192,11 @@ impl Statements<'_> {
         format!("DELETE FROM {} WHERE {}{}", self.table(), self.same_key(), self.and_newer())
     }
 
-    /// How many of some rows lost against a newer version. To be asked after they were written, which has locked them.
-    pub fn stale(&self, rows: usize) -> String {
+    /// How many of some rows lost against a newer version; without a version, how many are there. What lost is to be asked after they were written,
+    /// which has locked them, and what is there before.
+    pub fn count(&self, rows: usize) -> String {
         match self.sent_for_delete().iter().map(|position| typed(self.rows.target.column(*position))).collect::<Option<Vec<_>>>() {
-            Some(values) => self.stale_by_join(&values, rows),
+            Some(values) => self.count_by_join(&values, rows),
             None => {
                 let one = format!("({} AND {})", self.same_key(), self.lost(|version| self.comparand(version)));
                 format!("SELECT count(*) FROM {} WHERE {}", self.table(), vec![one; rows].join(" OR "))
@@ -164,7 +205,7 @@ impl Statements<'_> {
     }
 
     /// Five times as fast as a condition for each row. Each value has its type, or the server would take it for a text.
-    fn stale_by_join(&self, values: &[String], rows: usize) -> String {
+    fn count_by_join(&self, values: &[String], rows: usize) -> String {
         let row = match self.flavour {
             Flavour::MySql => "ROW",
             Flavour::MariaDb => "",
@@ -190,7 +231,7 @@ impl Statements<'_> {
                 let (left, right) = (self.ordered(version, &mine, order), self.ordered(version, &theirs(version), order));
                 format!("{mine} IS NOT NULL AND NOT COALESCE({left} <= {right}, FALSE)")
             }
-            None => "FALSE".to_owned(),
+            None => "TRUE".to_owned(),
         }
     }
 
@@ -203,9 +244,9 @@ impl Statements<'_> {
         self.newer(|version| self.comparand(version)).map_or_else(String::new, |newer| format!(" AND ({newer})"))
     }
 
-    /// A version in the form in which the server orders versions as compaction does.
-    fn ordered(&self, version: usize, value: &str, order: VersionOrder) -> String {
-        match (order, &self.rows.target.column(version).kind) {
+    /// A value in the form in which the server orders the values of its column as compaction does.
+    fn ordered(&self, position: usize, value: &str, order: VersionOrder) -> String {
+        match (order, &self.rows.target.column(position).kind) {
             (VersionOrder::OfBytes, _) => format!("CAST(CONVERT({value} USING utf8mb4) AS BINARY)"),
             // MariaDB orders a uuid by its time, from the middle.
             (VersionOrder::OfType, Kind::Uuid) => format!("CAST({value} AS CHAR(36))"),
@@ -233,6 +274,20 @@ pub(super) fn unique_indexes(table: &TableName) -> String {
          ORDER BY INDEX_NAME, SEQ_IN_INDEX",
         qualified(table)
     )
+}
+
+/// How many CHECKs the server holds a table to. Those that make a JSON column of a text ask nothing of a number.
+pub(super) const fn checks(flavour: Flavour) -> &'static str {
+    match flavour {
+        Flavour::MySql => {
+            "SELECT count(*) FROM information_schema.TABLE_CONSTRAINTS WHERE TABLE_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ? \
+             AND CONSTRAINT_TYPE = 'CHECK'"
+        }
+        Flavour::MariaDb => {
+            "SELECT count(*) FROM information_schema.CHECK_CONSTRAINTS WHERE CONSTRAINT_SCHEMA = COALESCE(?, DATABASE()) AND TABLE_NAME = ? \
+             AND CHECK_CLAUSE NOT LIKE 'json_valid(%'"
+        }
+    }
 }
 
 /// Whether a table has exactly the unique indexes of its description.
@@ -268,7 +323,7 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Generated, Identifier, KeyEquality, Shape, TableColumn, Target, UniqueKey};
+    use crate::model::{Generated, Identifier, KeyEquality, Shape, TableColumn, Target, UniqueKey, WriteMode};
 
     fn target() -> Target {
         let column = |name: &str| TableColumn {
@@ -294,6 +349,7 @@ mod tests {
             key_equality: KeyEquality::Bytes,
             version: Some(1),
             write: WriteMode::Upsert,
+            accumulate: Vec::new(),
         }
     }
 
@@ -328,5 +384,41 @@ mod tests {
         let statements = Statements { rows: RowsToWrite { target: &target, shape: &shape, guard: None }, flavour: Flavour::MySql };
         assert!(statements.insert(1, Met::IsSet).ends_with("ON DUPLICATE KEY UPDATE `orders`.`id` = `orders`.`id`"));
         assert!(!statements.insert(1, Met::Fails).contains("DUPLICATE"));
+    }
+
+    #[test]
+    fn each_column_accumulates_by_its_own_value_only() {
+        let by =
+            |version: Rule, total: Rule| Target { version: None, write: WriteMode::Accumulate, accumulate: vec![Rule::Replace, version, total], ..target() };
+        let shape = Shape(Box::new([true; 3]));
+        let (added, kept) = (by(Rule::Max, Rule::Add), by(Rule::First, Rule::Coalesce));
+        let statements = Statements { rows: RowsToWrite { target: &added, shape: &shape, guard: None }, flavour: Flavour::MariaDb };
+        assert_eq!(
+            statements.insert(1, Met::IsSet),
+            "INSERT INTO `shop`.`orders` (`id`, `version`, `total`) VALUES (?, ?, ?) ON DUPLICATE KEY UPDATE \
+             `orders`.`version` = COALESCE(IF(`orders`.`version` >= VALUES(`version`), `orders`.`version`, NULL), VALUES(`version`), `orders`.`version`), \
+             `orders`.`total` = IF(`orders`.`total` IS NULL, VALUES(`total`), `orders`.`total` + COALESCE(VALUES(`total`), 0))"
+        );
+        assert_eq!(statements.sent_for_update(), [1, 1, 2, 2, 0], "each parameter as often as it is named");
+        assert!(statements.update().contains("`orders`.`total` + COALESCE(CAST(? AS SIGNED), 0)"));
+        let statements = Statements { rows: RowsToWrite { target: &kept, shape: &shape, guard: None }, flavour: Flavour::MariaDb };
+        assert_eq!(
+            statements.update(),
+            "UPDATE `shop`.`orders` SET `orders`.`version` = COALESCE(`orders`.`version`, CAST(? AS SIGNED)), \
+             `orders`.`total` = COALESCE(CAST(? AS SIGNED), `orders`.`total`) WHERE `orders`.`id` = ?"
+        );
+    }
+
+    #[test]
+    fn a_row_that_is_there_stays_under_insert_if_new() {
+        let target = Target { version: None, write: WriteMode::InsertIfNew, ..target() };
+        let shape = Shape(Box::new([true; 3]));
+        let statements = Statements { rows: RowsToWrite { target: &target, shape: &shape, guard: None }, flavour: Flavour::MySql };
+        assert!(statements.insert(1, Met::IsSet).ends_with("AS oncesink_incoming ON DUPLICATE KEY UPDATE `orders`.`id` = `orders`.`id`"));
+        assert_eq!(
+            statements.count(2),
+            "WITH oncesink_incoming (c0) AS (VALUES ROW(CAST(? AS SIGNED)), ROW(CAST(? AS SIGNED))) SELECT count(*) FROM oncesink_incoming \
+             STRAIGHT_JOIN `shop`.`orders` ON `orders`.`id` = oncesink_incoming.c0 WHERE TRUE"
+        );
     }
 }

@@ -245,7 +245,14 @@ impl Session for PostgresSession {
             Statements::Once(statement) => self.run_rows(step, statement, step.selection).await.map(|_| Written::default()),
             Statements::OnceGuarded(statement) => {
                 let affected = self.run_rows(step, statement, step.selection).await?;
-                Ok(Written { stale: sent.saturating_sub(affected) })
+                Ok(Written { stale: sent.saturating_sub(affected), ..Written::default() })
+            }
+            Statements::Absent(statement) => {
+                let rows = RowsToWrite::of(step);
+                // Without a unique constraint the column may hold NULL, and a row under it would never be found again.
+                rows.ensure_keys(step).inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
+                let inserted = self.run_rows(step, statement, step.selection).await.map_err(|fault| rows.required(fault, "PostgreSQL 23502"))?;
+                Ok(rows.found(sent.saturating_sub(inserted)))
             }
             Statements::Divided { first, existing, insert } => {
                 let (_, others) = self.divide(step, first, step.selection).await?;
@@ -266,7 +273,7 @@ impl Session for PostgresSession {
                 {
                     self.run_rows(step, insert, &absent).await.map_err(|fault| RowsToWrite::of(step).required(fault, "PostgreSQL 23502"))?;
                 }
-                Ok(Written { stale })
+                Ok(Written { stale, ..Written::default() })
             }
         }
     }

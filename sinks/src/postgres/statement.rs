@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::{array::Element, kind::cast};
 use crate::{
     execute::{qualified, quoted},
-    model::{Generated, Operation},
+    model::{Generated, Operation, Rule},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder, WritePlan},
 };
 
@@ -26,6 +26,8 @@ pub(super) enum Statements {
     Once(Statement),
     /// A row that it does not affect is stale.
     OnceGuarded(Statement),
+    /// A row that it does not affect was there.
+    Absent(Statement),
     /// Writes what exists and returns which rows it wrote (numbered from 1). What of the rest does exist is stale;
     /// what does not is inserted, if there is an `insert`.
     Divided {
@@ -42,9 +44,11 @@ pub(super) fn statements(rows: RowsToWrite<'_>, operation: Operation) -> Stateme
         WritePlan::Nothing => Statements::Nothing,
         WritePlan::Defaults => Statements::EachRow(Statement { text: format!("INSERT INTO {} DEFAULT VALUES", builder.table).into(), parameters: Vec::new() }),
         WritePlan::Insert => Statements::Once(builder.insert("")),
-        WritePlan::InsertAbsent | WritePlan::Upsert => Statements::Once(builder.insert(&builder.on_conflict())),
+        WritePlan::InsertAbsent => Statements::Absent(builder.insert(&builder.on_conflict())),
+        WritePlan::LookElseInsert => Statements::Absent(builder.insert_where_absent()),
+        WritePlan::Upsert => Statements::Once(builder.insert(&builder.on_conflict())),
         WritePlan::UpsertGuarded => Statements::OnceGuarded(builder.insert(&builder.on_conflict())),
-        WritePlan::UpdateElseInsert => {
+        WritePlan::UpdateElseInsert | WritePlan::Accumulate => {
             Statements::Divided { first: builder.update(RETURNING), existing: builder.existing(), insert: Some(builder.insert(&builder.on_conflict())) }
         }
         WritePlan::Update => Statements::Once(builder.update("")),
@@ -86,19 +90,38 @@ impl Builder<'_> {
         format!("UNNEST({}){ordinality} AS u({})", arrays.join(", "), names.join(", "))
     }
 
-    fn insert(&self, on_conflict: &str) -> Statement {
+    fn insert(&self, rest: &str) -> Statement {
         let parameters = self.rows.written();
         let names: Vec<String> = parameters.iter().map(|position| self.name(*position)).collect();
         let values: Vec<String> = parameters.iter().map(|position| self.value(*position)).collect();
         // The alias is what the guard compares with.
-        let text = format!(
-            "INSERT INTO {} AS t ({}) SELECT {} FROM {}{on_conflict}",
-            self.table,
-            names.join(", "),
-            values.join(", "),
-            self.arrays(&parameters, false)
-        );
+        let text =
+            format!("INSERT INTO {} AS t ({}) SELECT {} FROM {}{rest}", self.table, names.join(", "), values.join(", "), self.arrays(&parameters, false));
         Statement { text: text.into(), parameters }
+    }
+
+    /// Leaves out what is there, before any column is missed. A unique key, if there is one, also sees what another writer inserts meanwhile.
+    fn insert_where_absent(&self) -> Statement {
+        let on_conflict = if self.rows.target.key_is_unique() { self.on_conflict() } else { String::new() };
+        self.insert(&format!(" WHERE NOT EXISTS (SELECT 1 FROM {} AS t WHERE {}){on_conflict}", self.table, self.same_key()))
+    }
+
+    /// What a column becomes whose old value is in row `t`.
+    fn combined(&self, position: usize, theirs: &str) -> String {
+        let mine = format!("t.{}", self.name(position));
+        // As text: `citext` and the like have an order of their own, whatever the collation.
+        let ordered = |value: &str| match self.rows.order_of(position) {
+            VersionOrder::OfBytes => format!("{value}::text COLLATE \"C\""),
+            VersionOrder::OfType => value.to_owned(),
+        };
+        match self.rows.target.rule(position) {
+            Rule::Add => format!("COALESCE({mine} + {theirs}, {mine}, {theirs})"),
+            Rule::Max => format!("GREATEST({}, {})", ordered(&mine), ordered(theirs)),
+            Rule::Min => format!("LEAST({}, {})", ordered(&mine), ordered(theirs)),
+            Rule::Coalesce => format!("COALESCE({theirs}, {mine})"),
+            Rule::First => format!("COALESCE({mine}, {theirs})"),
+            Rule::Replace => theirs.to_owned(),
+        }
     }
 
     fn on_conflict(&self) -> String {
@@ -107,14 +130,18 @@ impl Builder<'_> {
         if settable.is_empty() {
             return format!(" ON CONFLICT ({}) DO NOTHING", key.join(", "));
         }
-        let assignments: Vec<String> = settable.iter().map(|position| format!("{0} = EXCLUDED.{0}", self.name(*position))).collect();
-        let guard = self.newer(|version| format!("EXCLUDED.{}", self.name(version))).map_or_else(String::new, |guard| format!(" WHERE {guard}"));
+        let theirs = |position: usize| format!("EXCLUDED.{}", self.name(position));
+        let assignments: Vec<String> =
+            settable.iter().map(|position| format!("{} = {}", self.name(*position), self.combined(*position, &theirs(*position)))).collect();
+        let guard = self.newer(theirs).map_or_else(String::new, |guard| format!(" WHERE {guard}"));
         format!(" ON CONFLICT ({}) DO UPDATE SET {}{guard}", key.join(", "), assignments.join(", "))
     }
 
     fn update(&self, returning: &str) -> Statement {
         let parameters = self.sent_for_update();
-        let assignments: Vec<String> = self.rows.settable().iter().map(|position| format!("{} = {}", self.name(*position), self.value(*position))).collect();
+        let settable = self.rows.settable();
+        let assignments: Vec<String> =
+            settable.iter().map(|position| format!("{} = {}", self.name(*position), self.combined(*position, &self.value(*position)))).collect();
         let text = format!(
             "UPDATE {} AS t SET {} FROM {} WHERE {}{}{returning}",
             self.table,
@@ -194,7 +221,16 @@ mod tests {
             other_unique: Vec::new(),
             warnings: Vec::new(),
         };
-        Target { route: "orders".into(), table: Arc::new(table), columns: vec![0, 1, 2], key: vec![0], key_equality: KeyEquality::Bytes, version: None, write }
+        Target {
+            route: "orders".into(),
+            table: Arc::new(table),
+            columns: vec![0, 1, 2],
+            key: vec![0],
+            key_equality: KeyEquality::Bytes,
+            version: None,
+            write,
+            accumulate: Vec::new(),
+        }
     }
 
     fn of(write: WriteMode, operation: Operation, present: [bool; 3], guard: Option<usize>) -> Statements {
@@ -245,7 +281,50 @@ mod tests {
 
     #[test]
     fn a_row_with_nothing_to_set_is_inserted_where_there_is_none() {
-        let Statements::Once(statement) = of(WriteMode::Upsert, Operation::Write, [true, false, false], None) else { panic!() };
+        let Statements::Absent(statement) = of(WriteMode::Upsert, Operation::Write, [true, false, false], None) else { panic!() };
         assert!(statement.text.ends_with("ON CONFLICT (\"id\") DO NOTHING"));
+    }
+
+    #[test]
+    fn a_key_without_a_unique_constraint_is_looked_for() {
+        let mut target = target(WriteMode::InsertIfNew);
+        let shape = Shape(Box::new([true; 3]));
+        let text = |target: &Target| match statements(RowsToWrite { target, shape: &shape, guard: None }, Operation::Write) {
+            Statements::Absent(statement) => statement.text.to_string(),
+            other => panic!("{other:?}"),
+        };
+        assert!(text(&target).ends_with("AS u(c0, c1, c2) ON CONFLICT (\"id\") DO NOTHING"), "{}", text(&target));
+        target.table = Arc::new(Table { keys: Vec::new(), ..Table::clone(&target.table) });
+        assert!(
+            text(&target).ends_with("AS u(c0, c1, c2) WHERE NOT EXISTS (SELECT 1 FROM \"s\".\"orders\" AS t WHERE t.\"id\" = u.c0::integer)"),
+            "{}",
+            text(&target)
+        );
+    }
+
+    #[test]
+    fn each_column_accumulates_by_its_rule() {
+        let mut target = target(WriteMode::Accumulate);
+        let shape = Shape(Box::new([true; 3]));
+        let mut texts = |note: Rule, total: Rule| {
+            target.accumulate = vec![Rule::Replace, note, total];
+            match statements(RowsToWrite { target: &target, shape: &shape, guard: None }, Operation::Write) {
+                Statements::Divided { first, insert: Some(insert), .. } => (first.text.to_string(), insert.text.to_string()),
+                other => panic!("{other:?}"),
+            }
+        };
+        let (update, insert) = texts(Rule::Max, Rule::Add);
+        assert!(
+            update.contains(
+                "SET \"note\" = GREATEST(t.\"note\"::text COLLATE \"C\", u.c1::character varying::text COLLATE \"C\"), \
+                 \"total\" = COALESCE(t.\"total\" + u.c2::numeric, t.\"total\", u.c2::numeric) FROM"
+            ),
+            "{update}"
+        );
+        assert!(insert.ends_with("\"total\" = COALESCE(t.\"total\" + EXCLUDED.\"total\", t.\"total\", EXCLUDED.\"total\")"), "{insert}");
+        let (_, insert) = texts(Rule::First, Rule::Min);
+        assert!(insert.ends_with("SET \"note\" = COALESCE(t.\"note\", EXCLUDED.\"note\"), \"total\" = LEAST(t.\"total\", EXCLUDED.\"total\")"), "{insert}");
+        let (_, insert) = texts(Rule::Coalesce, Rule::Replace);
+        assert!(insert.ends_with("SET \"note\" = COALESCE(EXCLUDED.\"note\", t.\"note\"), \"total\" = EXCLUDED.\"total\""), "{insert}");
     }
 }

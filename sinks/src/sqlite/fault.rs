@@ -52,6 +52,8 @@ fn classify(code: i32, text: &str) -> (FaultClass, &'static str) {
         (_, 11 | 26) => (Halt, "corrupt"),
         (_, 14) => (Halt, "missing-database"),
         (_, 3 | 23) => (Halt, "permission"),
+        // Of a sum.
+        (1, _) if text == "integer overflow" => (Poison, "out-of-range"),
         (1, _) if text.starts_with("no such table") => (Changed, "missing-table"),
         (1, _) if text.starts_with("no such column") || text.contains("has no column named") => (Changed, "missing-column"),
         (1, _) if text.starts_with("ON CONFLICT clause does not match") => (Changed, "missing-key"),

@@ -287,22 +287,33 @@ impl Session for SqliteSession {
                 }
                 Ok(Written::default())
             }
-            WritePlan::Insert | WritePlan::InsertAbsent | WritePlan::Upsert => self.insert(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::Insert | WritePlan::Upsert => self.insert(step, &statements, step.selection).await.map(|_| Written::default()),
+            WritePlan::InsertAbsent => {
+                let inserted = self.insert(step, &statements, step.selection).await?;
+                Ok(statements.rows.found((step.selection.len() as u64).saturating_sub(inserted)))
+            }
+            WritePlan::LookElseInsert => {
+                let sent = statements.sent_where_absent();
+                let inserted = self.run_rows(step, &sent, step.selection, |rows| statements.insert_where_absent(rows)).await;
+                let inserted = inserted.map_err(|fault| statements.rows.required(fault, "SQLite 1299"))?;
+                Ok(statements.rows.found((step.selection.len() as u64).saturating_sub(inserted)))
+            }
             WritePlan::UpsertGuarded => {
                 let affected = self.insert(step, &statements, step.selection).await?;
-                Ok(Written { stale: (step.selection.len() as u64).saturating_sub(affected) })
+                Ok(Written { stale: (step.selection.len() as u64).saturating_sub(affected), ..Written::default() })
             }
-            WritePlan::UpdateElseInsert => {
+            WritePlan::UpdateElseInsert | WritePlan::Accumulate => {
                 let (existing, absent) = self.divide(step, &statements).await?;
                 let affected = self.update(step, &statements, &existing).await?;
                 self.insert(step, &statements, &absent).await.map_err(|fault| statements.rows.required(fault, "SQLite 1299"))?;
-                Ok(Written { stale: if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 } })
+                let stale = if step.guard.is_some() { (existing.len() as u64).saturating_sub(affected) } else { 0 };
+                Ok(Written { stale, ..Written::default() })
             }
             WritePlan::Update => self.update(step, &statements, step.selection).await.map(|_| Written::default()),
             WritePlan::UpdateGuarded => {
                 let (existing, _) = self.divide(step, &statements).await?;
                 let affected = self.update(step, &statements, &existing).await?;
-                Ok(Written { stale: (existing.len() as u64).saturating_sub(affected) })
+                Ok(Written { stale: (existing.len() as u64).saturating_sub(affected), ..Written::default() })
             }
             WritePlan::Delete => {
                 let key = &step.rows.target.key;
@@ -315,7 +326,7 @@ impl Session for SqliteSession {
                 for row in &existing {
                     deleted += self.run_rows(step, &sent, std::slice::from_ref(row), |_| statements.delete_guarded()).await?;
                 }
-                Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted) })
+                Ok(Written { stale: (existing.len() as u64).saturating_sub(deleted), ..Written::default() })
             }
         }
     }

@@ -3,7 +3,7 @@
 use crate::{
     chunks::ChunkLimits,
     execute::quoted,
-    model::WriteMode,
+    model::{Rule, WriteMode},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder},
 };
 
@@ -43,19 +43,66 @@ impl Statements<'_> {
 
     pub fn insert(&self, rows: usize) -> String {
         let written = self.rows.written();
-        let mut text = format!("INSERT INTO {} AS t ({}) VALUES {}", self.table(), self.names(&written), tuples(written.len(), rows));
-        if self.rows.target.write != WriteMode::Upsert {
-            return text;
+        let text = format!("INSERT INTO {} AS t ({}) VALUES {}", self.table(), self.names(&written), tuples(written.len(), rows));
+        if self.rows.target.write == WriteMode::Append { text } else { text + &self.on_conflict() }
+    }
+
+    /// The columns of an insert that looks for the key: the key first.
+    pub fn sent_where_absent(&self) -> Vec<usize> {
+        let mut positions = self.rows.target.key.clone();
+        positions.extend(self.rows.written().into_iter().filter(|position| !self.rows.target.key.contains(position)));
+        positions
+    }
+
+    /// Leaves out what is there, before any column is missed.
+    pub fn insert_where_absent(&self, rows: usize) -> String {
+        let sent = self.sent_where_absent();
+        let values: Vec<String> = (1..=sent.len()).map(|index| format!("u.column{index}")).collect();
+        let on_conflict = if self.rows.target.key_is_unique() { self.on_conflict() } else { String::new() };
+        format!(
+            "INSERT INTO {0} AS t ({1}) SELECT {2} FROM (VALUES {3}) AS u WHERE NOT EXISTS (SELECT 1 FROM {0} AS t WHERE {4}){on_conflict}",
+            self.table(),
+            self.names(&sent),
+            values.join(", "),
+            tuples(sent.len(), rows),
+            self.same_key(0)
+        )
+    }
+
+    /// What a column becomes whose old value is in row `t`.
+    fn combined(&self, position: usize, theirs: &str) -> String {
+        let mine = format!("t.{}", self.name(position));
+        // A comparison takes the column's affinity to both sides, which `max()` would not; of texts it must not take the collation.
+        let winner = |wins: &str| {
+            let collation = match self.rows.order_of(position) {
+                VersionOrder::OfBytes => " COLLATE BINARY",
+                VersionOrder::OfType => "",
+            };
+            format!("COALESCE(CASE WHEN {mine}{collation} {wins} {theirs} THEN {mine} END, {theirs}, {mine})")
+        };
+        match self.rows.target.rule(position) {
+            // `+` makes a float of an integer that is too large, and NULL of a number and NULL; `sum` fails, and leaves NULL out.
+            Rule::Add => format!("(SELECT sum(n) FROM (SELECT {mine} AS n UNION ALL SELECT {theirs}))"),
+            Rule::Max => winner(">="),
+            Rule::Min => winner("<="),
+            Rule::Coalesce => format!("COALESCE({theirs}, {mine})"),
+            Rule::First => format!("COALESCE({mine}, {theirs})"),
+            Rule::Replace => theirs.to_owned(),
         }
-        text.push_str(&format!(" ON CONFLICT ({}) DO ", self.names(&self.rows.target.key)));
+    }
+
+    fn on_conflict(&self) -> String {
+        let mut text = format!(" ON CONFLICT ({}) DO ", self.names(&self.rows.target.key));
         let settable = self.rows.settable();
         if settable.is_empty() {
             text.push_str("NOTHING");
             return text;
         }
-        let assignments: Vec<String> = settable.iter().map(|position| format!("{0} = excluded.{0}", self.name(*position))).collect();
+        let theirs = |position: usize| format!("excluded.{}", self.name(position));
+        let assignments: Vec<String> =
+            settable.iter().map(|position| format!("{} = {}", self.name(*position), self.combined(*position, &theirs(*position)))).collect();
         text.push_str(&format!("UPDATE SET {}", assignments.join(", ")));
-        if let Some(guard) = self.newer(|version| format!("excluded.{}", self.name(version))) {
+        if let Some(guard) = self.newer(theirs) {
             text.push_str(&format!(" WHERE {guard}"));
         }
         text
@@ -64,7 +111,9 @@ impl Statements<'_> {
     pub fn update(&self, rows: usize) -> String {
         let sent = self.sent_for_update();
         let column = |position: usize| format!("u.column{}", sent.iter().position(|sent| *sent == position).map_or(0, |index| index + 1));
-        let assignments: Vec<String> = self.rows.settable().iter().map(|position| format!("{} = {}", self.name(*position), column(*position))).collect();
+        let settable = self.rows.settable();
+        let assignments: Vec<String> =
+            settable.iter().map(|position| format!("{} = {}", self.name(*position), self.combined(*position, &column(*position)))).collect();
         let mut text =
             format!("UPDATE {} AS t SET {} FROM (VALUES {}) AS u WHERE {}", self.table(), assignments.join(", "), tuples(sent.len(), rows), self.same_key(0));
         if let Some(guard) = self.newer(column) {
@@ -118,4 +167,70 @@ impl Statements<'_> {
 fn tuples(columns: usize, rows: usize) -> String {
     let tuple = format!("({})", vec!["?"; columns].join(", "));
     vec![tuple; rows].join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::model::{Generated, Identifier, KeyEquality, Kind, Shape, Table, TableColumn, TableName, Target, UniqueKey};
+
+    fn target(write: WriteMode) -> Target {
+        let column = |name: &str, kind: Kind| TableColumn {
+            name: Identifier::new(name),
+            kind,
+            declared: String::new(),
+            nullable: true,
+            has_default: false,
+            generated: Generated::No,
+        };
+        let table = Table {
+            name: TableName::parse("orders"),
+            columns: vec![column("id", Kind::Int { bits: 64 }), column("note", Kind::Text { max_chars: None }), column("total", Kind::Int { bits: 64 })],
+            keys: vec![UniqueKey { name: "PRIMARY KEY".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
+            other_unique: Vec::new(),
+            warnings: Vec::new(),
+        };
+        Target {
+            route: "orders".into(),
+            table: Arc::new(table),
+            columns: vec![0, 1, 2],
+            key: vec![0],
+            key_equality: KeyEquality::Bytes,
+            version: None,
+            write,
+            accumulate: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn a_row_that_is_there_stays_under_insert_if_new() {
+        let mut target = target(WriteMode::InsertIfNew);
+        let shape = Shape(Box::new([true; 3]));
+        let of = |target: &Target, look: bool| {
+            let statements = Statements { rows: RowsToWrite { target, shape: &shape, guard: None } };
+            if look { statements.insert_where_absent(1) } else { statements.insert(1) }
+        };
+        assert_eq!(of(&target, false), "INSERT INTO \"orders\" AS t (\"id\", \"note\", \"total\") VALUES (?, ?, ?) ON CONFLICT (\"id\") DO NOTHING");
+        let looked_for = "INSERT INTO \"orders\" AS t (\"id\", \"note\", \"total\") SELECT u.column1, u.column2, u.column3 FROM (VALUES (?, ?, ?)) AS u \
+                          WHERE NOT EXISTS (SELECT 1 FROM \"orders\" AS t WHERE t.\"id\" = u.column1)";
+        assert_eq!(of(&target, true), format!("{looked_for} ON CONFLICT (\"id\") DO NOTHING"));
+        target.table = Arc::new(Table { keys: Vec::new(), ..Table::clone(&target.table) });
+        assert_eq!(of(&target, true), looked_for);
+    }
+
+    #[test]
+    fn each_column_accumulates_by_its_rule() {
+        let mut target = target(WriteMode::Accumulate);
+        target.accumulate = vec![Rule::Replace, Rule::Max, Rule::Add];
+        let shape = Shape(Box::new([true; 3]));
+        let statements = Statements { rows: RowsToWrite { target: &target, shape: &shape, guard: None } };
+        assert_eq!(
+            statements.update(1),
+            "UPDATE \"orders\" AS t SET \"note\" = COALESCE(CASE WHEN t.\"note\" COLLATE BINARY >= u.column2 THEN t.\"note\" END, u.column2, t.\"note\"), \
+             \"total\" = (SELECT sum(n) FROM (SELECT t.\"total\" AS n UNION ALL SELECT u.column3)) FROM (VALUES (?, ?, ?)) AS u WHERE t.\"id\" = u.column1"
+        );
+        assert!(statements.insert(1).ends_with("(SELECT t.\"total\" AS n UNION ALL SELECT excluded.\"total\"))"));
+    }
 }

@@ -77,17 +77,20 @@ async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, A
         batch.spans.iter().filter_map(|span| row_of(&span.partition).map(|row| fence::moved(row, span, batch.id, batch.delivery))).collect();
     session.save(&batch.pipeline, &moved).await.map_err(ApplyError::Failed)?;
 
-    let mut stale = Vec::with_capacity(batch.content.rows.len());
+    let mut applied = Applied::default();
     for rows in &batch.content.rows {
         let compacted = compact(batch, rows);
-        let mut lost = compacted.stale;
+        let (mut stale, mut deduplicated) = (compacted.stale, compacted.deduplicated);
         for round in &compacted.rounds {
             let guard = if planted!(NoVersionGuard) { None } else { rows.target.version };
             let shape = &rows.shape_table[round.shape as usize];
             let step = Step { rows, operation: round.operation, shape, selection: &round.rows, guard };
-            lost += session.write(&step).await.map_err(ApplyError::Failed)?.stale;
+            let written = session.write(&step).await.map_err(ApplyError::Failed)?;
+            stale += written.stale;
+            deduplicated += written.deduplicated;
         }
-        stale.push(lost);
+        applied.stale.push(stale);
+        applied.deduplicated.push(deduplicated);
     }
-    Ok(Applied { stale })
+    Ok(applied)
 }

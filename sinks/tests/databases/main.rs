@@ -10,10 +10,12 @@
     reason = "a test's numbers are small"
 )]
 
+mod accumulate;
 mod bookkeeping;
 mod catalogue;
 mod contract;
 mod faults;
+mod insert_if_new;
 mod mysql;
 mod types;
 mod world;

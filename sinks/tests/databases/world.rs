@@ -6,8 +6,8 @@ use oncesink_sinks::{
     checkpoint::Checkpoint,
     claim::{ClaimRequest, Claimed, Committed, Wanted},
     model::{
-        Batch, BatchId, Content, Delivery, Generated, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Span, TableName, Target,
-        Values, WriteMode,
+        Batch, BatchId, Content, Delivery, Generated, KeyEquality, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Rule, Span,
+        TableName, Target, Values, WriteMode,
     },
     open::open,
     options::DatabaseOptions,
@@ -107,10 +107,13 @@ impl World {
     }
 
     pub async fn worker(&self, table: &str, write: WriteMode, version: Option<&str>) -> Worker {
+        self.worker_of(target(self, table, write, version).await).await
+    }
+
+    pub async fn worker_of(&self, target: Arc<Target>) -> Worker {
         self.database.migrate().await.unwrap();
         let id = self.database.database_id().await.unwrap();
         let sink = Arc::new(Transactional::new(self.database.clone(), id, rand::random()));
-        let target = target(self, table, write, version).await;
         let writer = sink.writer();
         let mut worker = Worker { sink, writer, target, claimed: None, next: NextOffset::ZERO };
         worker.claim().await;
@@ -125,7 +128,24 @@ pub async fn target(world: &World, table: &str, write: WriteMode, version: Optio
     let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
     let key_equality = table.keys.first().map(|key| key.equality).unwrap_or_default();
     let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
-    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table })
+    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table, accumulate: Vec::new() })
+}
+
+/// Rows that these columns tell apart, whether they are unique or not.
+pub async fn insert_if_new(world: &World, table: &str, key: &[&str]) -> Arc<Target> {
+    let appended = target(world, table, WriteMode::Append, None).await;
+    let position = |name: &&str| (0..appended.columns.len()).find(|position| appended.column(*position).name.as_str() == *name).unwrap();
+    let mut target = Target { key: key.iter().map(position).collect(), write: WriteMode::InsertIfNew, ..Target::clone(&appended) };
+    target.key_equality = if target.key_is_unique() { KeyEquality::Bytes } else { KeyEquality::Database };
+    Arc::new(target)
+}
+
+/// Rows that take each record into account; columns that are not named are replaced.
+pub async fn accumulate(world: &World, table: &str, rules: &[(&str, Rule)]) -> Arc<Target> {
+    let target = target(world, table, WriteMode::Accumulate, None).await;
+    let rule = |position: usize| rules.iter().find(|(name, _)| target.column(position).name.as_str() == *name).map_or(Rule::Replace, |(_, rule)| *rule);
+    let accumulate = (0..target.columns.len()).map(rule).collect();
+    Arc::new(Target { accumulate, ..Target::clone(&target) })
 }
 
 /// One worker that holds partition `orders:0`.

@@ -84,6 +84,7 @@ fn target(columns: &[(&str, &str)], key: &[usize], write: WriteMode) -> Arc<Targ
         key_equality: KeyEquality::Bytes,
         version: None,
         write,
+        accumulate: Vec::new(),
     })
 }
 

@@ -1,5 +1,6 @@
 //! What a value becomes: traps of YAML, variables, layers, secrets.
 
+use oncesink_sinks::model::{Rule, WriteMode};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -239,4 +240,29 @@ proptest! {
             Err(problems) => prop_assert!(!problems.is_empty() && !problems.to_string().contains("not complete"), "{}", problems),
         }
     }
+}
+
+#[test]
+fn accumulate_is_a_write_mode_of_its_own() {
+    let pipeline = loaded(&route(", accumulate: { balance: add, first_seen: first, status: replace }"));
+    let first = &pipeline.routes[0];
+    assert_eq!(first.write, WriteMode::Accumulate);
+    let rules: Vec<(&str, Rule)> = first.accumulate.iter().map(|(column, rule)| (column.as_str(), *rule)).collect();
+    assert_eq!(rules, [("balance", Rule::Add), ("first_seen", Rule::First), ("status", Rule::Replace)]);
+    assert_eq!(first.tombstone, Tombstone::Delete);
+    assert!(!pipeline.shown.contains("write: upsert"), "a default that does not hold is not shown: {}", pipeline.shown);
+    assert_eq!(loaded(&route(", write: insert-if-new")).routes[0].write, WriteMode::InsertIfNew);
+}
+
+#[test]
+fn a_route_says_either_write_or_accumulate_to_its_defaults() {
+    let with = |defaults: &str, keys: &str| {
+        let text = format!("name: x\nkafka: k\ndatabase: sqlite:o.db\ndefaults: {{ {defaults} }}\nroutes: [ {{ topic: a, table: a{keys} }} ]\n");
+        loaded(&text).routes.remove(0)
+    };
+    assert_eq!(with("accumulate: { n: add }", "").write, WriteMode::Accumulate);
+    let written = with("accumulate: { n: add }", ", write: append");
+    assert_eq!((written.write, written.accumulate.len()), (WriteMode::Append, 0));
+    assert_eq!(with("write: append", ", accumulate: { n: add }").write, WriteMode::Accumulate);
+    assert_eq!(with("accumulate: { n: add }", ", accumulate: null").write, WriteMode::Upsert);
 }

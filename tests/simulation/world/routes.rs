@@ -99,6 +99,7 @@ fn target(name: &str, has_version: bool) -> Option<Arc<Target>> {
         key_equality: KeyEquality::Bytes,
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
+        accumulate: Vec::new(),
         table,
     }))
 }
