@@ -9,6 +9,17 @@ pub struct Facts {
     pub write: WriteMode,
     /// The route names a version column: the newer row wins.
     pub version: bool,
+    pub events: Events,
+}
+
+/// Whether the route keeps the ids of events, and what an id tells.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Events {
+    NotKept,
+    /// Ids are where records stand in Kafka: they tell what Kafka delivers again.
+    ByCoordinate,
+    /// Ids are the producer's: they also tell what it sends again.
+    ById,
 }
 
 /// What holds for a table, whatever crashes.
@@ -53,11 +64,14 @@ impl Effect {
 /// Decides what a route gives.
 #[must_use]
 pub fn effective(facts: Facts) -> Guarantee {
-    let Facts { delivery, write, version } = facts;
+    let Facts { delivery, write, version, events } = facts;
     let (effect, because) = match (delivery, write, version) {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
+        (Delivery::AtLeastOnce, ..) if events != Events::NotKept => {
+            (Effect::Once, "rows and event ids commit in one transaction; what a crash repeats finds its id and is left out")
+        }
         (Delivery::AtLeastOnce, WriteMode::Append, _) => (Effect::RepeatsRemain, "a crash repeats the batch in flight, and append keeps every row"),
-        // Refused by the settings.
+        // Refused by the settings where nothing stops the repeat.
         (Delivery::AtLeastOnce, WriteMode::Accumulate, _) => {
             (Effect::RepeatsRemain, "a crash repeats the batch in flight, and accumulate takes every record into account once more")
         }
@@ -71,15 +85,18 @@ pub fn effective(facts: Facts) -> Guarantee {
             (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; its rows go back to older states until the repeat has ended")
         }
     };
-    Guarantee { effect, because, remains: remains(write, version) }
+    Guarantee { effect, because, remains: remains(facts) }
 }
 
 /// What comes from the producer reaches the topic as new records: no checkpoint can know them.
-fn remains(write: WriteMode, version: bool) -> Vec<Remains> {
+fn remains(facts: Facts) -> Vec<Remains> {
     const TWICE: &str = "an event sent twice by its producer";
     const LATE: &str = "an older event sent after a newer one";
-    match (write, version) {
-        (WriteMode::Append, _) => vec![Remains { what: TWICE, consequence: "becomes two rows: append looks at no key", harmless: false }],
+    let mut remains = match (facts.write, facts.version) {
+        (WriteMode::Append, _) => {
+            let consequence = "becomes two rows: append looks at no key; dedup: [processed-event] with an `event_id` stops it";
+            vec![Remains { what: TWICE, consequence, harmless: false }]
+        }
         (WriteMode::InsertIfNew, _) => vec![
             Remains { what: TWICE, consequence: "finds the row there and changes nothing", harmless: true },
             Remains { what: LATE, consequence: "finds the newer one's row and is left out: the first to come stays", harmless: false },
@@ -96,7 +113,15 @@ fn remains(write: WriteMode, version: bool) -> Vec<Remains> {
             Remains { what: TWICE, consequence: "writes the same row again", harmless: true },
             Remains { what: LATE, consequence: "overwrites the newer one: name a `version` column", harmless: false },
         ],
+    };
+    if facts.events == Events::ById {
+        remains.retain(|remains| remains.what != TWICE);
+        remains.insert(0, Remains { what: TWICE, consequence: "is left out: its id is known", harmless: true });
     }
+    if facts.events != Events::NotKept && (facts.events == Events::ById || facts.delivery == Delivery::AtLeastOnce) {
+        remains.push(Remains { what: "a repeat that comes later than `retention.processed_events`", consequence: "takes effect again", harmless: false });
+    }
+    remains
 }
 
 #[cfg(test)]
@@ -104,24 +129,29 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = Facts> {
-        [Delivery::AtLeastOnce, Delivery::ExactlyOnce].into_iter().flat_map(|delivery| {
-            [WriteMode::Append, WriteMode::Upsert, WriteMode::Update, WriteMode::InsertIfNew, WriteMode::Accumulate]
+        let deliveries = [Delivery::AtLeastOnce, Delivery::ExactlyOnce];
+        let writes = [WriteMode::Append, WriteMode::Upsert, WriteMode::Update, WriteMode::InsertIfNew, WriteMode::Accumulate];
+        let events = [Events::NotKept, Events::ByCoordinate, Events::ById];
+        deliveries.into_iter().flat_map(move |delivery| {
+            writes
                 .into_iter()
-                .flat_map(move |write| [false, true].map(|version| Facts { delivery, write, version }))
+                .flat_map(move |write| events.into_iter().flat_map(move |events| [false, true].map(|version| Facts { delivery, write, version, events })))
         })
     }
 
     #[test]
-    fn only_exactly_once_promises_each_record_once() {
+    fn only_a_checkpoint_or_event_ids_promise_each_record_once() {
         for facts in all() {
-            assert_eq!(effective(facts).effect == Effect::Once, facts.delivery == Delivery::ExactlyOnce, "{facts:?}");
+            let once = facts.delivery == Delivery::ExactlyOnce || facts.events != Events::NotKept;
+            assert_eq!(effective(facts).effect == Effect::Once, once, "{facts:?}");
         }
     }
 
     #[test]
     fn what_a_repeat_changes_is_said_to_keep_repeats_under_at_least_once() {
         for facts in all() {
-            let repeats = facts.delivery == Delivery::AtLeastOnce && matches!(facts.write, WriteMode::Append | WriteMode::Accumulate);
+            let repeats =
+                facts.delivery == Delivery::AtLeastOnce && matches!(facts.write, WriteMode::Append | WriteMode::Accumulate) && facts.events == Events::NotKept;
             assert_eq!(effective(facts).effect == Effect::RepeatsRemain, repeats, "{facts:?}");
         }
     }
@@ -136,6 +166,14 @@ mod tests {
                 WriteMode::Accumulate => true,
             };
             assert_eq!(stale, expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn what_a_producer_sends_twice_is_stopped_by_its_own_ids_only() {
+        for facts in all().filter(|facts| facts.write == WriteMode::Append) {
+            let stopped = effective(facts).remains.iter().any(|remains| remains.consequence.contains("its id is known"));
+            assert_eq!(stopped, facts.events == Events::ById, "{facts:?}");
         }
     }
 }

@@ -13,11 +13,20 @@ pub struct Migration {
     pub sql: &'static str,
 }
 
-pub const POSTGRES: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../postgres/0001_checkpoints.sql") }];
+pub const POSTGRES: &[Migration] = &[
+    Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../postgres/0001_checkpoints.sql") },
+    Migration { version: 2, description: "processed events", needs: 1, sql: include_str!("../postgres/0002_processed_events.sql") },
+];
 
-pub const MYSQL: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../mysql/0001_checkpoints.sql") }];
+pub const MYSQL: &[Migration] = &[
+    Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../mysql/0001_checkpoints.sql") },
+    Migration { version: 2, description: "processed events", needs: 1, sql: include_str!("../mysql/0002_processed_events.sql") },
+];
 
-pub const SQLITE: &[Migration] = &[Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../sqlite/0001_checkpoints.sql") }];
+pub const SQLITE: &[Migration] = &[
+    Migration { version: 1, description: "checkpoints", needs: 1, sql: include_str!("../sqlite/0001_checkpoints.sql") },
+    Migration { version: 2, description: "processed events", needs: 1, sql: include_str!("../sqlite/0002_processed_events.sql") },
+];
 
 /// What is there, against what this binary knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -69,19 +78,25 @@ mod tests {
 
     #[test]
     fn a_history_is_current_behind_or_too_new() {
-        assert_eq!(standing(POSTGRES, Some(1), 1), Standing::Current);
+        let first = &POSTGRES[..1];
+        assert_eq!(standing(first, Some(1), 1), Standing::Current);
         assert_eq!(standing(POSTGRES, None, 0), Standing::Behind(POSTGRES.to_vec()));
-        assert_eq!(standing(POSTGRES, Some(2), 2), Standing::TooNew { found: 2, known: 1 });
-        assert_eq!(standing(POSTGRES, Some(2), 1), Standing::Current, "a newer one that an older binary may run beside");
+        assert_eq!(standing(POSTGRES, Some(1), 1), Standing::Behind(POSTGRES[1..].to_vec()));
+        assert_eq!(standing(first, Some(2), 2), Standing::TooNew { found: 2, known: 1 });
+        assert_eq!(standing(first, Some(2), 1), Standing::Current, "a newer one that an older binary may run beside");
     }
 
     #[test]
     fn every_statement_is_found_whole() {
         for migrations in [POSTGRES, MYSQL, SQLITE] {
             let statements: Vec<String> = migrations.iter().flat_map(|migration| migration.statements("\"s\"")).collect();
-            assert_eq!(statements.len(), 3);
+            assert_eq!(statements.len(), 12);
             for statement in statements {
-                assert!(statement.contains("CREATE TABLE") && statement.matches('(').count() == statement.matches(')').count(), "{statement}");
+                assert!(
+                    (statement.contains("CREATE TABLE") || statement.contains("INSERT INTO"))
+                        && statement.matches('(').count() == statement.matches(')').count(),
+                    "{statement}"
+                );
                 assert!(!statement.contains("{schema}"), "{statement}");
             }
         }

@@ -1,6 +1,6 @@
 //! The checkpoint of a partition: the trait that the engine uses, and the row behind it.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 
@@ -29,8 +29,35 @@ pub trait Checkpoint: fmt::Debug + Send + Sync {
     /// With `held` only while the row is like that: a note of a zombie, or one that a batch has overtaken, is dropped.
     async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault>;
 
+    /// Lets processed events expire, where something is due.
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired, Fault>;
+
     /// The random id of this database, which Kafka commits carry.
     fn database_id(&self) -> Arc<str>;
+}
+
+/// What a worker knows when it looks whether processed events expire.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expiry {
+    pub pipeline: Arc<str>,
+    pub retention: Duration,
+    /// What Kafka has acknowledged as committed for the partitions of this worker.
+    pub committed: Vec<(Partition, NextOffset)>,
+}
+
+/// What came of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Expired {
+    Nothing,
+    SomebodyElseLooks,
+    /// A table of ids that had expired is empty now.
+    Emptied,
+    /// New ids go to the next table.
+    RolledOver,
+    /// Ids are old enough, but Kafka may deliver records of this partition again that brought some of them.
+    Waits {
+        partition: String,
+    },
 }
 
 /// One row of `oncesink_checkpoint`.

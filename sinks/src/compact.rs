@@ -28,10 +28,9 @@ pub struct Round {
     pub rows: Vec<u32>,
 }
 
-/// Compacts the rows of `rows` that belong to `batch`.
+/// Compacts a selection of the rows of `rows` that belong to `batch`.
 #[must_use]
-pub fn compact(batch: &Batch, rows: &Rows) -> Compacted {
-    let mut selection = batch.selection(rows);
+pub fn compact(batch: &Batch, rows: &Rows, mut selection: Vec<u32>) -> Compacted {
     if rows.target.write == WriteMode::Append {
         return Compacted { rounds: in_order_taken(rows, selection), ..Compacted::default() };
     }
@@ -249,6 +248,7 @@ mod tests {
             key_equality,
             version: versioned.then_some(1),
             write,
+            dedup: Vec::new(),
             accumulate: if write == WriteMode::Accumulate { [&[Rule::Replace], &RULES[..]].concat() } else { Vec::new() },
         })
     }
@@ -350,7 +350,7 @@ mod tests {
         let held = |row: &Row| Row { key: if equality == KeyEquality::Database { row.key / 2 } else { row.key }, ..row.clone() };
         let batch = batch(given, write, versioned, equality);
         let target = &batch.content.rows[0];
-        let compacted = compact(&batch, target);
+        let compacted = compact(&batch, target, batch.selection(target));
         let mut through_rounds = before.clone();
         for round in &compacted.rounds {
             let mut keys: Vec<i64> = round.rows.iter().map(|row| given[*row as usize].key).collect();

@@ -7,9 +7,9 @@
 //! | [`model`] | the vocabulary: partitions, offsets, claims, spans, batches, columns, tables |
 //! | [`sink`], [`checkpoint`] | the traits that the engine talks to |
 //! | [`claim`], [`refusal`], [`outcome`] | what they ask and answer |
-//! | [`session`] | what one database gives: a connection, its catalogue, its bookkeeping |
+//! | [`session`], [`processed_events`] | what one database gives: a connection, its catalogue, its bookkeeping |
 //! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
-//! | [`fence`], [`start`], [`compact`] | the decisions in it, pure |
+//! | [`fence`], [`start`], [`marks`], [`generation`], [`compact`] | the decisions in it, pure |
 //! | [`options`], [`open`](mod@open) | from settings to a database |
 //! | [`postgres`], [`mysql`], [`sqlite`] | the databases |
 //! | [`fault`] | every failure has a class, once |
@@ -36,6 +36,8 @@ pub mod compact;
 mod execute;
 pub mod fault;
 pub mod fence;
+pub mod generation;
+pub mod marks;
 pub mod model;
 pub mod mysql;
 mod nodelay;
@@ -45,6 +47,7 @@ pub mod outcome;
 pub mod plain_sql;
 pub mod planted;
 pub mod postgres;
+pub mod processed_events;
 pub mod refusal;
 pub mod session;
 mod session_state;

@@ -51,6 +51,16 @@ bugs! {
     /// A span ends one record too late.
     OffByOne,
 
+    // Processed events.
+    /// Batches do not hold the generation: a roll-over may come between two that bring one id.
+    GenerationNotHeld,
+    /// Ids expire although Kafka may deliver their records again.
+    ExpiresTooEarly,
+    /// Of an id that is twice in a batch, both rows are written.
+    RepeatInBatchIsWritten,
+    /// Only the newest generation is looked at.
+    OlderGenerationsForgotten,
+
     // Splitting, and records that are refused.
     /// The record at the cut is in neither half.
     SplitLosesOneRecord,

@@ -32,7 +32,8 @@ pub trait Writer: fmt::Debug + Send {
 pub struct Applied {
     /// For each entry of [`crate::model::Content::rows`], how many of its rows lost against a newer version.
     pub stale: Vec<u64>,
-    /// For each entry likewise, how many found the row of their key there and left it as it is.
+    /// For each entry likewise, how many were left out because their event had been processed before, or found the row of their key there and
+    /// left it as it is.
     pub deduplicated: Vec<u64>,
 }
 

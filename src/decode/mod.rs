@@ -12,6 +12,7 @@ use crate::source::RecordRef;
 mod array;
 mod coerce;
 mod escape;
+mod event_id;
 mod fields;
 mod input;
 mod json;
@@ -25,6 +26,7 @@ mod tests;
 mod time;
 
 pub(crate) use coerce::{CellType, Rules};
+pub use event_id::EventIdSource;
 pub(crate) use fields::{FieldMatch, Fields};
 pub(crate) use json::field_names;
 pub use options::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone};

@@ -1,12 +1,13 @@
 //! From a record to one row: where each column's value comes from, and what a missing one means.
 
-use std::sync::Arc;
+use std::{io::Write as _, sync::Arc};
 
-use oncesink_sinks::model::{Operation, Presence, Rows, Target, WriteMode};
+use oncesink_sinks::model::{Kind, Operation, Presence, Rows, Target, WriteMode};
 
 use super::{
-    Bad, Broken, CellType, Decode, Decoded, ExtraFields, Fields, Format, KeyFormat, MissingFields, Rules, Tombstone,
+    Bad, Broken, CellType, Decode, Decoded, EventIdSource, ExtraFields, Fields, Format, KeyFormat, MissingFields, Rules, Tombstone,
     coerce::{Coerced, coerce},
+    event_id,
     input::Input,
     json::{self, Slot},
     key::RecordKey,
@@ -43,6 +44,8 @@ pub(crate) struct RowOptions {
     pub(crate) missing_fields: MissingFields,
     pub(crate) tombstone: Tombstone,
     pub(crate) rules: Rules,
+    /// Asked for only where the target keeps events.
+    pub(crate) event_id: EventIdSource,
 }
 
 /// Decodes for one target.
@@ -84,7 +87,13 @@ impl RowDecoder {
             let constant = tried.filter(|_| matches!(source, CellSource::Literal(_) | CellSource::Topic));
             cells.push(Cell { cell_type, source, constant, key: target.key.contains(&position) });
         }
-        let fields = fields_of(&target, cells.iter().map(|cell| &cell.source));
+        let mut fields = fields_of(&target, cells.iter().map(|cell| &cell.source));
+        if let EventIdSource::Value(path) = &options.event_id
+            && target.keeps_events()
+        {
+            // One slot more than there are columns.
+            fields.add_path(path, cells.len());
+        }
         let unmatched = cells.iter().any(|cell| !cell.key && matches!(cell.source, CellSource::Field | CellSource::Path(_)))
             && cells.iter().all(|cell| cell.source != CellSource::Whole);
         Ok(Self { target, cells, fields, options, topic, unmatched })
@@ -94,7 +103,8 @@ impl RowDecoder {
         broken.in_column(self.target.column(position))
     }
 
-    fn write(&mut self, value: &[u8], record: &RecordRef<'_>, rows: &mut Rows) -> Result<(), Bad> {
+    /// The row of a value; gives the event id that the value holds, if that is where it comes from.
+    fn write<'a>(&mut self, value: &'a [u8], record: &RecordRef<'a>, rows: &mut Rows) -> Result<Option<Input<'a>>, Bad> {
         let (slots, whole) = match self.options.format {
             Format::Json => {
                 let text = std::str::from_utf8(value).map_err(|_| Broken::new(rule::NOT_UTF8, "the value is not UTF-8"))?;
@@ -122,6 +132,41 @@ impl RowDecoder {
                 None => column.push_nothing(self.missing(position)),
             }
         }
+        match slots.get(self.cells.len()) {
+            Some(Slot::Found(raw) | Slot::Near(raw)) => Ok(Some(Input::from_json(raw)?)),
+            _ => Ok(None),
+        }
+    }
+
+    /// Adds the id of the record's event to the rows, where its target keeps events. A record without a value has no field to take it from:
+    /// its event is its coordinate.
+    fn identify(&self, record: &RecordRef<'_>, in_value: Option<Input<'_>>, rows: &mut Rows) -> Result<(), Bad> {
+        if !self.target.keeps_events() {
+            return Ok(());
+        }
+        let by_coordinate =
+            matches!(self.options.event_id, EventIdSource::Coordinate) || record.value.is_none() && matches!(self.options.event_id, EventIdSource::Value(_));
+        if by_coordinate {
+            rows.event_ids.push_with(|bytes| write_coordinate(bytes, record));
+            return Ok(());
+        }
+        let mut key = None;
+        let input = match &self.options.event_id {
+            EventIdSource::Coordinate | EventIdSource::Value(_) => in_value,
+            EventIdSource::Header(name) => match record.header(name) {
+                Some(Some(bytes)) => {
+                    let text = std::str::from_utf8(bytes).map_err(|_| Broken::new(rule::NOT_UTF8, "the header of the event id is not UTF-8"))?;
+                    Some(Input::Text(text.into()))
+                }
+                Some(None) | None => None,
+            },
+            EventIdSource::Key(path) => match self.key(record, &mut key)? {
+                Some(key) if path.is_empty() => Some(key.whole(&Kind::Text { max_chars: None })),
+                Some(key) => key.at(path)?,
+                None => None,
+            },
+        };
+        rows.event_ids.push(event_id::text(input)?.as_bytes());
         Ok(())
     }
 
@@ -187,7 +232,10 @@ impl RowDecoder {
 
     fn walk<'a>(&mut self, text: &'a str) -> Result<Vec<Slot<'a>>, Bad> {
         let target = &self.target;
-        let walked = json::walk(text, self.cells.len(), &mut self.fields, self.unmatched, |broken, position| broken.in_column(target.column(position)))?;
+        let columns = self.cells.len();
+        let name = |broken: Broken, position: usize| if position < columns { broken.in_column(target.column(position)) } else { broken.into() };
+        // One more for the event id.
+        let walked = json::walk(text, columns + 1, &mut self.fields, self.unmatched, name)?;
         if walked.extra && self.options.extra_fields == ExtraFields::BadRecord {
             return Err(Broken::new(rule::EXTRA_FIELD, "the record has a field without a column, and the route says `extra_fields: bad-record`").into());
         }
@@ -231,11 +279,15 @@ impl RowDecoder {
 
     fn add(&mut self, record: &RecordRef<'_>, rows: &mut Rows) -> Result<Option<Operation>, Bad> {
         if let Some(value) = record.value {
-            return self.write(value, record, rows).map(|()| Some(Operation::Write));
+            let in_value = self.write(value, record, rows)?;
+            return self.identify(record, in_value, rows).map(|()| Some(Operation::Write));
         }
         match self.options.tombstone {
             Tombstone::Ignore => Ok(None),
-            Tombstone::Delete if self.target.write != WriteMode::Append => self.delete(record, rows).map(|()| Some(Operation::Delete)),
+            Tombstone::Delete if self.target.write != WriteMode::Append => {
+                self.delete(record, rows)?;
+                self.identify(record, None, rows).map(|()| Some(Operation::Delete))
+            }
             Tombstone::Delete | Tombstone::BadRecord => {
                 Err(Broken::new(rule::TOMBSTONE, "the record has no value; `tombstone` of the route says what that means").into())
             }
@@ -291,4 +343,10 @@ const fn by_tombstone(source: &CellSource) -> bool {
 
 fn foreign_rows() -> Broken {
     Broken::new(rule::WRONG_TYPE, "the rows were made for another table")
+}
+
+/// As [`oncesink_sinks::model::Coordinate`] is written, without a copy of its topic.
+fn write_coordinate(bytes: &mut Vec<u8>, record: &RecordRef<'_>) {
+    // Writing to memory cannot fail.
+    let _ = write!(bytes, "{}@{}", record.partition(), record.offset);
 }

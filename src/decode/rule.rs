@@ -11,6 +11,7 @@ macro_rules! rules {
 rules! {
     AMBIGUOUS_TIME "ambiguous-time"
     DUPLICATE_FIELD "duplicate-field"
+    EVENT_ID_ABSENT "event-id-absent"
     EXTRA_FIELD "extra-field"
     HAS_ZONE "has-zone"
     INVALID_ESCAPE "invalid-escape"

@@ -14,22 +14,23 @@ impl Engine {
     /// Each record leaves the engine once, by route: applied, deduplicated, stale, filtered or skipped.
     pub fn count_batch(&mut self, batch: &Batch, applied: &Applied) {
         self.report.totals.batches += 1;
-        let mut written = 0;
+        let mut rows_of_batch = 0;
         for (position, rows) in batch.content.rows.iter().enumerate() {
             let selected = batch.selection(rows).len() as u64;
-            written += selected;
-            let stale = applied.stale.get(position).copied().unwrap_or(0).min(selected);
-            let deduplicated = applied.deduplicated.get(position).copied().unwrap_or(0).min(selected - stale);
-            let effective = selected - stale - deduplicated;
-            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", effective);
+            rows_of_batch += selected;
+            let of = |counts: &[u64], most: u64| counts.get(position).copied().unwrap_or(0).min(most);
+            let deduplicated = of(&applied.deduplicated, selected);
+            let stale = of(&applied.stale, selected - deduplicated);
+            let written = selected - deduplicated - stale;
+            metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Applied, "", written);
             metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Deduplicated, "", deduplicated);
             metrics::records(&self.settings.pipeline, &rows.target.route, Outcome::Stale, "", stale);
             let counts = self.route_counts(&rows.target.route);
-            counts.applied += effective;
+            counts.applied += written;
             counts.deduplicated += deduplicated;
             counts.stale += stale;
         }
-        metrics::batch_rows(&self.settings.pipeline, written);
+        metrics::batch_rows(&self.settings.pipeline, rows_of_batch);
         if !batch.content.left_out.is_empty() {
             let mut inside = vec![false; batch.content.records.len()];
             for (index, _) in batch.records() {

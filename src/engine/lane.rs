@@ -32,6 +32,8 @@ pub struct Lane {
     /// The record that must stand below the first one, if it is still delivered.
     pub expected: Option<LastRecord>,
     pub ends: Option<Ends>,
+    /// What the group holds, as the client last told.
+    pub acknowledged: Option<NextOffset>,
     /// When something of this lane last changed: an idle check older than that proves nothing.
     pub changed: Instant,
     /// The last halt, until progress shows that it is over; it may be under trial again.
@@ -105,6 +107,7 @@ impl Lane {
             ledger: Ledger::new(NextOffset::ZERO, None),
             expected: None,
             ends: None,
+            acknowledged: None,
             changed: Instant::now(),
             halted: None,
             log: HaltLog::default(),

@@ -16,6 +16,7 @@
 //! | `commit` | what is durable, told to Kafka |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `halting`, `backoff` | why a lane stands still, and how it comes to; waiting |
+//! | `expire` | the ids of processed events expire |
 //! | `count`, `report`, `publish` | what the engine tells of itself |
 //! | `until_end` | the checkpoint rows, read now and then: idle lanes, `--until-end` |
 //! | `trace` | what the simulation sees of all that |
@@ -41,6 +42,7 @@ mod claimed;
 mod commit;
 mod count;
 mod drain;
+mod expire;
 mod gap;
 mod halt;
 mod halting;
@@ -100,6 +102,8 @@ pub struct EngineSettings {
     pub halt_retry: Duration,
     /// How often an idle lane compares its checkpoint, and tables are described again.
     pub idle_check: Duration,
+    /// How long the ids of processed events are kept. None: no route keeps any.
+    pub processed_event_retention: Option<Duration>,
 }
 
 impl Default for EngineSettings {
@@ -119,6 +123,7 @@ impl Default for EngineSettings {
             until_end: None,
             halt_retry: Duration::from_secs(30),
             idle_check: Duration::from_secs(30),
+            processed_event_retention: None,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    checkpoint::Checkpoint,
+    checkpoint::{Checkpoint, Expired},
     fault::Fault,
     model::{BatchId, Partition},
 };
@@ -24,6 +24,7 @@ use super::{
     Ended, EngineSettings, Parts,
     claim::ClaimDone,
     drain::Drain,
+    expire::Expiring,
     lane::{Lane, State},
     report::{Report, RouteCounts},
     settle::{BatchDone, OutcomeDone},
@@ -59,6 +60,7 @@ pub(super) struct Engine {
     pub rate: Option<Instant>,
     pub rows_asked: Option<Instant>,
     pub rows_due: Instant,
+    pub expiring: Option<Expiring>,
     pub halts_elsewhere: BTreeMap<Partition, StandsElsewhere>,
     /// Told when there is no time to lose any more.
     pub hurry: Arc<Notify>,
@@ -92,6 +94,7 @@ pub(super) enum Done {
     Batch(BatchDone),
     Outcome(OutcomeDone),
     Rows(RowsRead),
+    Expired(Result<Expired, Fault>),
     Described { topic: Arc<str>, plan: TopicPlan },
     Panicked,
 }
@@ -105,6 +108,7 @@ impl Engine {
             buffer: source.buffer().clone(),
             writers: (0..settings.writers.max(1)).map(|_| Slot::new(sink.writer())).collect(),
             rows_due: if settings.until_end.is_some() { now } else { now + settings.idle_check },
+            expiring: settings.processed_event_retention.map(|retention| Expiring::new(retention, now)),
             settings,
             source,
             checkpoint,
@@ -180,6 +184,14 @@ impl Engine {
                 }
                 return;
             }
+            Change::Committed { partitions } => {
+                for (partition, next) in partitions {
+                    if let Some(lane) = self.lanes.get_mut(&partition) {
+                        lane.acknowledged = Some(next);
+                    }
+                }
+                return;
+            }
             Change::Reachable(reachable) => self.report.unreachable = reachable.err(),
             Change::Failed { reason, detail } => {
                 tracing::error!(pipeline = %self.settings.pipeline, reason, "{detail}");
@@ -196,6 +208,7 @@ impl Engine {
             Done::Batch(done) => self.batch_done(done),
             Done::Outcome(done) => self.outcome_done(done),
             Done::Rows(rows) => self.rows_read(rows),
+            Done::Expired(result) => self.expired(result),
             Done::Described { topic, plan } => self.described(topic, plan),
             Done::Panicked => self.fail("a task of the engine panicked: this is a bug in oncesink; nothing is lost, start it again"),
         }
@@ -213,7 +226,7 @@ impl Engine {
         });
         let writers = self.writers.iter().filter_map(|slot| slot.due(&self.settings));
         let drains = self.drains.iter().map(|drain| drain.deadline);
-        let others = [Some(self.publish_at), self.commit_due, self.rate, stopping, Some(self.rows_due)];
+        let others = [Some(self.publish_at), self.commit_due, self.rate, stopping, Some(self.rows_due), self.expiring.as_ref().and_then(Expiring::due)];
         others.into_iter().flatten().chain(resting).chain(writers).chain(drains).min().unwrap_or(self.publish_at)
     }
 
@@ -232,6 +245,7 @@ impl Engine {
         if self.rows_due <= now {
             self.read_rows(now);
         }
+        self.expire(now);
         self.wake_resting(now);
         if matches!(self.phase, Phase::Stopping { until } if until <= now) {
             self.cut_drain();

@@ -72,8 +72,10 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         missing_fields: config.missing_fields,
         tombstone: config.tombstone,
         rules: Rules { timezone, timestamp_unit: config.timestamp_unit },
+        event_id: config.event_id.clone(),
     };
-    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write, accumulate };
+    let dedup = config.dedup.clone();
+    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write, accumulate, dedup };
     Ok(Bound { target: Arc::new(target), sources: sources.into_iter().flatten().collect(), options, topic: Arc::from(topic) })
 }
 

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use oncesink_sinks::model::{Delivery, Rule, WriteMode};
+use oncesink_sinks::model::{DedupBackend, Delivery, Rule, WriteMode};
 
 use super::OnBadRecord;
 use crate::{
-    decode::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
     source::TopicSelector,
 };
 
@@ -32,6 +32,10 @@ pub struct RouteConfig {
     /// A column of the target: the newer value wins.
     pub version: Option<String>,
     pub delivery: Delivery,
+    /// What stops a repeat, in order.
+    pub dedup: Vec<DedupBackend>,
+    /// What makes a record the same event as an earlier one; asked for only where events are kept.
+    pub event_id: EventIdSource,
     pub tombstone: Tombstone,
     pub on_bad_record: OnBadRecord,
     /// The zone of timestamps that have none, for columns with a zone. None: such a value is a bad record.

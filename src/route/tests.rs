@@ -5,14 +5,16 @@ use std::{collections::BTreeMap, sync::Arc};
 use async_trait::async_trait;
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
-    model::{Cell, Delivery, Generated, Identifier, KeyEquality, Kind, Partition, Rows, Rule, Table, TableColumn, TableName, UniqueKey, WriteMode},
+    model::{
+        Cell, DedupBackend, Delivery, Generated, Identifier, KeyEquality, Kind, Partition, Rows, Rule, Table, TableColumn, TableName, UniqueKey, WriteMode,
+    },
     sink::{Sink, Writer},
 };
 use regex::Regex;
 
 use super::*;
 use crate::{
-    decode::{Decoded, ExtraFields, Format, KeyFormat, MissingFields, Tombstone},
+    decode::{Decoded, EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, Tombstone},
     source::{Records, RecordsBuilder, Sequence, TopicSelector},
 };
 
@@ -70,6 +72,8 @@ fn config() -> RouteConfig {
         accumulate: BTreeMap::new(),
         version: None,
         delivery: Delivery::ExactlyOnce,
+        dedup: vec![DedupBackend::Checkpoint],
+        event_id: EventIdSource::Coordinate,
         tombstone: Tombstone::Delete,
         on_bad_record: OnBadRecord::Halt,
         timezone: None,

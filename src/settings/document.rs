@@ -30,6 +30,8 @@ pub(super) struct Document {
     pub batch: Option<Batch>,
     /// What is done when Kafka or the database cannot be reached, or is short of something.
     pub retry: Option<Retry>,
+    /// How long what was done is remembered.
+    pub retention: Option<Retention>,
     /// Slows the pipeline down, to spare the database.
     pub rate_limit: Option<RateLimit>,
     /// Memory for records that are read but not yet written, over all partitions. Reading pauses when it is full and goes on at a quarter of it. Belongs to the process: equal in all its files.
@@ -128,6 +130,15 @@ pub(super) struct Retry {
     pub give_up_after: Option<String>,
 }
 
+/// Longer than a record can take to come again: above the topic's own retention, if it may be read again from its beginning.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retention {
+    /// How long the ids of `dedup: [processed-event]` are kept at least. Of several pipelines in one database the longest holds for all.
+    #[schemars(extend("format" = "duration", "default" = "7d"))]
+    pub processed_events: Option<String>,
+}
+
 /// Of this process.
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -205,6 +216,9 @@ pub(super) struct Route {
     pub delivery: Option<Delivery>,
     /// What stops a repeat. Unless it is written: `checkpoint` under exactly-once, where it is always there; else `unique-key`. `[]` under at-least-once with `append` says that repeats may stay.
     pub dedup: Option<Vec<Dedup>>,
+    /// What makes a record the same event as an earlier one, for `dedup: [processed-event]`: `value.id`, `key`, `key.id` or `headers.ce_id`. Unless it is written: where the record stands in Kafka, so that what a producer sends twice is two events.
+    #[schemars(extend("format" = "column"))]
+    pub event_id: Option<String>,
     /// What a record without a value does. Unless it is written: `delete`; `bad-record` with `write: append` or with a `version`.
     pub tombstone: Option<Tombstone>,
     /// What is done with a record that is itself at fault.

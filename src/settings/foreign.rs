@@ -94,6 +94,9 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("usetimezone", "routes[].timezone", ""),
     ("versioncolumn", "routes[].version", ""),
     ("deliveryguarantee", "routes[].delivery", ""),
+    ("idempotencykey", "routes[].event_id", ""),
+    ("eventid", "routes[].event_id", ""),
+    ("dedupkey", "routes[].event_id", ""),
     ("exactlyonce", "routes[].delivery", "here it is `delivery: exactly-once` in a route, and the default"),
     ("processingguarantee", "routes[].delivery", ""),
     ("quoteidentifiers", "", "leave it out; names are quoted where they need it"),
@@ -104,7 +107,7 @@ const KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys of this product that this version does not have yet.
-const LATER: &[&str] = &["redis", "schema_registry", "dead_letter", "retention", "otlp", "where", "event_id", "schema_evolution"];
+const LATER: &[&str] = &["redis", "schema_registry", "dead_letter", "dead_letters", "tombstones", "otlp", "where", "schema_evolution"];
 
 /// Their names for what this version does not have yet.
 const LATER_FOREIGN: &[(&str, &str)] = &[
@@ -119,8 +122,6 @@ const LATER_FOREIGN: &[(&str, &str)] = &[
     ("valueconverterschemaregistryurl", "schema_registry"),
     ("filter", "where"),
     ("when", "where"),
-    ("idempotencykey", "event_id"),
-    ("eventid", "event_id"),
 ];
 
 /// What to say to a key that no table of the file has.
@@ -188,11 +189,13 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("migrate", "true", "auto"),
     ("migrate", "false", "never"),
     ("dedup", "uniquekey", "unique-key"),
+    ("dedup", "processedevents", "processed-event"),
+    ("dedup", "inbox", "processed-event"),
 ];
 
 const LATER_WORDS: &[(&str, &[&str])] = &[
     ("delivery", &["at-most-once"]),
-    ("dedup", &["processed-event", "redis"]),
+    ("dedup", &["redis"]),
     ("format", &["connect-json", "debezium", "avro", "protobuf", "json-schema", "cloudevents"]),
     ("key_format", &["connect-json", "avro", "protobuf", "json-schema"]),
     ("tombstone", &["mark"]),

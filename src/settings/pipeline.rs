@@ -1,12 +1,12 @@
 //! The settings as everything else takes them: validated, with no option left to interpret.
 
-use std::{collections::BTreeMap, fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use secrecy::SecretString;
 
 pub use super::{
     values::DatabaseKind,
-    words::{Dedup, LogFormat, LogLevel, Migrate, Tls},
+    words::{LogFormat, LogLevel, Migrate, Tls},
 };
 use crate::{route::RouteConfig, source::kafka::KafkaConfig};
 
@@ -25,8 +25,8 @@ pub struct Pipeline {
     pub rate_limit: Option<u32>,
     pub process: ProcessSettings,
     pub routes: Vec<RouteConfig>,
-    /// By the route's name: what stops a repeat there.
-    pub dedup: BTreeMap<Arc<str>, Vec<Dedup>>,
+    /// How long the ids of processed events are kept at least.
+    pub processed_event_retention: Duration,
     /// What `check` and `plan` say aloud; none of it stops a start.
     pub warnings: Vec<String>,
     /// The merged file with the origin of each value; see [`super::show`].
@@ -101,7 +101,7 @@ impl fmt::Debug for Pipeline {
             .field("rate_limit", &self.rate_limit)
             .field("process", &self.process)
             .field("routes", &self.routes)
-            .field("dedup", &self.dedup)
+            .field("processed_event_retention", &self.processed_event_retention)
             .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }

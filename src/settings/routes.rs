@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use oncesink_sinks::model::{Delivery, Rule, WriteMode};
+use oncesink_sinks::model::{DedupBackend, Delivery, Rule, WriteMode};
 
 use super::{
     document, schema,
@@ -15,12 +15,10 @@ use super::{
     words::{self, Dedup},
 };
 use crate::{
-    decode::{ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
     route::{ColumnSource, OnBadRecord, RouteConfig},
     source::TopicSelector,
 };
-
-type Routes = (Vec<RouteConfig>, BTreeMap<Arc<str>, Vec<Dedup>>);
 
 /// Gives every route what `defaults` says, then what holds unless it is written.
 pub(super) fn inherit(root: &mut Node, origins: &mut Origins) {
@@ -59,25 +57,25 @@ pub(super) fn inherit(root: &mut Node, origins: &mut Origins) {
 }
 
 /// `None`: a route is not complete, and that is said.
-pub(super) fn routes(documents: Vec<document::Route>, judging: &mut Judging<'_>) -> Option<Routes> {
+pub(super) fn routes(documents: Vec<document::Route>, judging: &mut Judging<'_>) -> Option<Vec<RouteConfig>> {
     // An empty list; a missing one is said by the schema.
     if documents.is_empty() && judging.places.contains_key("routes") && !judging.reading.accounted.contains("routes") {
         judging.find("routes", "`routes` is empty", "- { topic: orders, table: public.orders }");
     }
     let count = documents.len();
-    let (mut configs, mut dedups) = (Vec::new(), Vec::new());
+    let mut configs = Vec::new();
     for (index, document) in documents.into_iter().enumerate() {
         let path = format!("routes[{index}]");
-        let dedup = document.dedup.clone();
-        if let Some(config) = route(document, &path, judging) {
-            dedups.push(judge_dedup(dedup, &config, &path, judging));
+        let (dedup, event_id) = (document.dedup.clone(), document.event_id.clone());
+        if let Some(mut config) = route(document, &path, judging) {
+            config.dedup = judge_dedup(dedup, &config, &path, judging);
+            config.event_id = judge_event_id(event_id.as_deref(), &config, &path, judging);
             configs.push((path, config));
         }
     }
     judge_names(&mut configs, judging);
     judge_agreement(&configs, judging);
-    let dedup = configs.iter().zip(dedups).map(|((_, config), dedup)| (config.name.clone(), dedup)).collect();
-    (configs.len() == count && count > 0).then(|| (configs.into_iter().map(|(_, config)| config).collect(), dedup))
+    (configs.len() == count && count > 0).then(|| configs.into_iter().map(|(_, config)| config).collect())
 }
 
 fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Option<RouteConfig> {
@@ -116,7 +114,8 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
     }
     let accumulate: BTreeMap<String, Rule> = document.accumulate.unwrap_or_default().into_iter().map(|(column, word)| (column, rule(word))).collect();
     if write == WriteMode::Accumulate {
-        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), delivery, path, judging);
+        let stops_repeats = delivery == Delivery::ExactlyOnce || document.dedup.iter().flatten().any(|dedup| *dedup == Dedup::ProcessedEvent);
+        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), stops_repeats, path, judging);
         for column in accumulate.keys().filter(|column| columns.get(*column) == Some(&ColumnSource::None)) {
             let message = format!("`{column}` is in `accumulate`, and `none` leaves it out");
             judging.find(&format!("{path}.columns.{column}"), message, "say where it comes from, or take it out of `accumulate`");
@@ -164,6 +163,8 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
         accumulate,
         version: document.version,
         delivery,
+        dedup: Vec::new(),
+        event_id: EventIdSource::Coordinate,
         tombstone,
         on_bad_record: on_bad_record(document.on_bad_record?),
         timezone: document.timezone,
@@ -260,7 +261,7 @@ fn judge_accumulate(
     rules: &BTreeMap<String, Rule>,
     key_columns: Option<&[String]>,
     versioned: bool,
-    delivery: Delivery,
+    stops_repeats: bool,
     path: &str,
     judging: &mut Judging<'_>,
 ) {
@@ -268,12 +269,11 @@ fn judge_accumulate(
         let message = format!("`{column}` is in `key_columns`: it tells rows apart and never changes");
         judging.find(&format!("{path}.accumulate.{column}"), message, "leave it out");
     }
-    // The place where a dedup that knows each event may allow it as well.
-    if delivery != Delivery::ExactlyOnce {
+    if !stops_repeats {
         judging.find(
             &format!("{path}.delivery"),
             "a crash would repeat the batch in flight, and `accumulate` would take its records into account once more",
-            "write delivery: exactly-once",
+            "write delivery: exactly-once, or dedup: [processed-event]",
         );
     }
     if versioned {
@@ -323,7 +323,7 @@ fn tombstone(written: Option<words::Tombstone>, write: WriteMode, versioned: boo
     }
 }
 
-fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, path: &str, judging: &mut Judging<'_>) -> Vec<Dedup> {
+fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, path: &str, judging: &mut Judging<'_>) -> Vec<DedupBackend> {
     let at = format!("{path}.dedup");
     let broken = judging.reading.accounted.iter().any(|accounted| accounted.starts_with(&at));
     let exactly_once = config.delivery == Delivery::ExactlyOnce;
@@ -340,18 +340,57 @@ fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, path: &str, ju
         judging.find(
             &format!("{path}.delivery"),
             "a crash would append the batch in flight once more, and nothing would stop it",
-            "write dedup: [] if repeats may stay, or delivery: exactly-once",
+            "write delivery: exactly-once, dedup: [processed-event], or dedup: [] if repeats may stay",
         );
     }
-    let mut dedup: BTreeSet<Dedup> = match written {
-        Some(written) => written.into_iter().collect(),
-        None if !exactly_once && config.write != WriteMode::Append => [Dedup::UniqueKey].into(),
+    let mut dedup: BTreeSet<DedupBackend> = match written {
+        Some(written) => written.into_iter().map(backend).collect(),
+        None if !exactly_once && config.write != WriteMode::Append => [DedupBackend::UniqueKey].into(),
         None => BTreeSet::new(),
     };
     if exactly_once {
-        dedup.insert(Dedup::Checkpoint);
+        dedup.insert(DedupBackend::Checkpoint);
     }
     dedup.into_iter().collect()
+}
+
+fn judge_event_id(written: Option<&str>, config: &RouteConfig, path: &str, judging: &mut Judging<'_>) -> EventIdSource {
+    let at = format!("{path}.event_id");
+    let Some(written) = written else { return EventIdSource::Coordinate };
+    if !config.dedup.contains(&DedupBackend::ProcessedEvent) {
+        judging.find(&at, "nothing here keeps the ids of events", "write dedup: [processed-event] beside it");
+    }
+    // What is no source at all was said before.
+    match values::column(written) {
+        Ok(ColumnSource::Value(fields)) if !fields.is_empty() && config.format == Format::Json => EventIdSource::Value(fields),
+        Ok(ColumnSource::Value(fields)) if !fields.is_empty() => {
+            judging.find(&at, "a value of this format has no fields", "take the id from the key or a header: key, headers.ce_id");
+            EventIdSource::Coordinate
+        }
+        Ok(ColumnSource::Key(fields)) if !fields.is_empty() && config.key_format == KeyFormat::Text => {
+            judging.find(&at, "a key of this format has no fields", "write `key` for all of it, or key_format: json");
+            EventIdSource::Coordinate
+        }
+        Ok(ColumnSource::Key(fields)) => EventIdSource::Key(fields),
+        Ok(ColumnSource::Header(name)) => EventIdSource::Header(name),
+        Ok(_) => {
+            judging.find(
+                &at,
+                format!("`{written}` does not tell one event from another"),
+                "such as value.id, key, key.id or headers.ce_id; left out, it is where the record stands",
+            );
+            EventIdSource::Coordinate
+        }
+        Err(_) => EventIdSource::Coordinate,
+    }
+}
+
+fn backend(word: Dedup) -> DedupBackend {
+    match word {
+        Dedup::ProcessedEvent => DedupBackend::ProcessedEvent,
+        Dedup::UniqueKey => DedupBackend::UniqueKey,
+        Dedup::Checkpoint => DedupBackend::Checkpoint,
+    }
 }
 
 /// Names are labels of metrics: two routes of one name could not be told apart.

@@ -128,8 +128,9 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
     let retry = retry(document.retry.as_ref(), judging);
     let kafka = document.kafka.map(|kafka| kafka_part(kafka, name.as_deref(), judging));
     let database = document.database.and_then(|database| database_part(database, judging));
+    let retention = retention(document.retention.as_ref(), judging);
     let routes = routes::routes(document.routes.unwrap_or_default(), judging);
-    let (routes, dedup) = routes?;
+    let routes = routes?;
     let mut kafka = kafka??;
     kafka.topics = routes.iter().map(|route| route.topics.clone()).collect();
     Some(Pipeline {
@@ -143,7 +144,7 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
         rate_limit: document.rate_limit.and_then(|limit| limit.records_per_second),
         process: process?,
         routes,
-        dedup,
+        processed_event_retention: retention?,
         warnings: Vec::new(),
         shown: String::new(),
     })
@@ -276,6 +277,14 @@ fn retry(retry: Option<&document::Retry>, judging: &mut Judging<'_>) -> Option<R
         judging.find(path, "retry.initial_delay is above retry.max_delay", "the first pause is the shortest");
     }
     Some(RetryPolicy { initial_delay: initial?, max_delay: most?, give_up_after: values::give_up(retry.give_up_after.as_deref()?).ok()? })
+}
+
+fn retention(retention: Option<&document::Retention>, judging: &mut Judging<'_>) -> Option<Duration> {
+    let processed_events = duration(retention?.processed_events.as_deref())?;
+    if processed_events < Duration::from_secs(1) {
+        judging.find("retention.processed_events", "an id that is not kept stops no repeat", "longer than a record can take to come again, such as 7d");
+    }
+    Some(processed_events)
 }
 
 /// `None`: it has its problem already.

@@ -156,6 +156,8 @@ words! {
 words! {
     /// What stops a repeat.
     Dedup {
+        /// The ids of events, kept in a table beside the checkpoints for `retention.processed_events`, in the transaction of the rows.
+        ProcessedEvent,
         /// The row itself: a repeat writes the same row again.
         UniqueKey,
         /// The checkpoint in the transaction of the rows, under exactly-once.

@@ -48,6 +48,8 @@ pub enum Change {
     LookedUp { partitions: Vec<Found>, topics: Vec<TopicFound> },
     /// The ends of the log as the client last heard them, about once a second; for the lag only.
     Ends { partitions: Vec<(Partition, Ends)> },
+    /// What the group holds for these partitions: commits that have arrived, or what was there before. About once a second.
+    Committed { partitions: Vec<(Partition, NextOffset)> },
     /// Kafka cannot be reached, or can again; for `/ready` and the log only.
     Reachable(Result<(), String>),
     /// The client cannot go on (fenced static member, authorization): the text says what to do.

@@ -43,6 +43,7 @@ mod memory;
 mod mended;
 mod outage;
 mod partitions_added;
+mod processed_events;
 mod put_out;
 mod rate_limit;
 mod recreated;

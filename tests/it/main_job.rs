@@ -113,7 +113,7 @@ fn main_job(kind: Kind, label: &str, count: u32, kills: u32, members: Members) {
 }
 
 /// Kills a worker that is seen applying, at a moment when it holds records that are not applied yet.
-fn kill_at_work(workers: &mut [Worker], victim: usize, number: u32) {
+pub fn kill_at_work(workers: &mut [Worker], victim: usize, number: u32) {
     let mut before = None;
     wait_until(seconds(90), &format!("worker {victim} works before kill {number}"), || {
         for worker in workers.iter_mut() {

@@ -5,14 +5,18 @@ use std::sync::Arc;
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
     fence::judge,
+    generation::{Due, Generation, Generations},
     model::{Batch, BatchId, Claim, ClaimId, Content, Delivery, Epoch, NextOffset, Partition, RecordMark, Span},
     outcome::Standing,
     planted::{Bug, plant},
 };
 
 /// What each decides, as the right code has it.
-const DECISIONS: [(Bug, fn() -> bool); 2] =
-    [(Bug::ClaimIdNotCompared, a_claim_of_the_same_epoch_is_another), (Bug::ForgottenRowsReturn, forgotten_rows_stay_out)];
+const DECISIONS: [(Bug, fn() -> bool); 3] = [
+    (Bug::ClaimIdNotCompared, a_claim_of_the_same_epoch_is_another),
+    (Bug::ForgottenRowsReturn, forgotten_rows_stay_out),
+    (Bug::ExpiresTooEarly, what_may_be_delivered_again_does_not_expire),
+];
 
 /// Whether `bug` is shown here and not by a seed.
 pub fn is_ours(bug: Bug) -> bool {
@@ -61,4 +65,20 @@ fn forgotten_rows_stay_out() -> bool {
     let content = Content { partitions: vec![partition.clone(), partition], records: vec![mark(0), mark(1)], ..Content::default() };
     let batch = Batch { id: BatchId(1), pipeline: Arc::from("x"), delivery: Delivery::ExactlyOnce, spans: vec![span()], content: Arc::new(content) };
     batch.records().count() == 1
+}
+
+/// Ids are old enough, but the group has not committed what lies behind them: a worker that begins there would bring their records again.
+fn what_may_be_delivered_again_does_not_expire() -> bool {
+    let partition = "events:0".to_owned();
+    let newest = Generation(7);
+    let generations = Generations {
+        newest,
+        opened_at: 1_500,
+        previous_opened_at: 1_000,
+        emptied: newest.next(),
+        now: 9_000,
+        retention: 1_000,
+        waits_for: Some(partition.clone()),
+    };
+    generations.due() == Due::Waits { partition }
 }

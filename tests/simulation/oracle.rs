@@ -64,10 +64,15 @@ pub fn judge(world: &mut World) {
         let mut expected = records(world, topic);
         if let Some(table) = topic.kind.append_table() {
             let rows = world.server.tables.appended.get(table).map_or(&[][..], Vec::as_slice);
-            differences.extend(compare_appended(table, rows, &expected));
+            let of_topic = if topic.kind == TopicKind::Events { compare_events(table, rows, &expected) } else { compare_appended(table, rows, &expected) };
+            differences.extend(of_topic);
             // The rows tell which of those that may be missing are.
             let there: BTreeSet<Row> = rows.iter().cloned().collect();
-            expected.retain(|record| there.contains(&record.row()));
+            let events: BTreeSet<Option<i64>> = rows.iter().filter_map(|row| row.last().copied()).collect();
+            // Only the append table keeps the ids of events: to the other one every record of a known event goes.
+            let is_there =
+                |record: &Record| if topic.kind == TopicKind::Events { events.contains(&Some(record.fact.payload)) } else { there.contains(&record.row()) };
+            expected.retain(is_there);
         }
         let table = topic.kind.keyed_table();
         let empty = BTreeMap::new();
@@ -163,6 +168,29 @@ fn compare_appended(table: &str, rows: &[Row], records: &[Record]) -> Vec<String
         }
     }
     differences.extend(counts.keys().map(|row| format!("{table}: {row:?} must not be there")));
+    differences
+}
+
+/// Every event once, by whichever of its records.
+fn compare_events(table: &str, rows: &[Row], records: &[Record]) -> Vec<String> {
+    let mut known: BTreeMap<i64, (BTreeSet<Row>, bool)> = BTreeMap::new();
+    for record in records {
+        let (of_event, must) = known.entry(record.fact.payload).or_default();
+        of_event.insert(record.row());
+        *must |= record.must;
+    }
+    let mut found: BTreeMap<i64, usize> = BTreeMap::new();
+    let mut differences = Vec::new();
+    for row in rows {
+        let payload = row.last().copied().flatten().unwrap_or_default();
+        *found.entry(payload).or_insert(0) += 1;
+        if !known.get(&payload).is_some_and(|(of_event, _)| of_event.contains(row)) {
+            differences.push(format!("{table}: {row:?} must not be there"));
+        }
+    }
+    differences.extend(found.iter().filter(|(_, times)| **times > 1).map(|(payload, times)| format!("{table}: event {payload} is there {times} times")));
+    let missing = known.iter().filter(|(payload, (_, must))| *must && !found.contains_key(payload));
+    differences.extend(missing.map(|(payload, _)| format!("{table}: event {payload} is missing")));
     differences
 }
 

@@ -41,6 +41,11 @@ pub struct Plan {
     pub drain_timeout: Duration,
     /// The longest that a statement takes in fair weather, in milliseconds.
     pub latency: u64,
+    /// Some events are sent twice. Then their ids are kept for good: how late the second one is read, nobody can tell.
+    pub sends_twice: bool,
+    /// How long event ids are kept; for good, too, where a person may have old records read again. Else longer than any worker is frozen:
+    /// what one commits when it wakes sets the group back.
+    retention: Duration,
     writers: usize,
     rows: usize,
     linger: Duration,
@@ -57,6 +62,7 @@ impl Plan {
         // time, and a log that does not reach back as far.
         let restores = chance(dice, 50);
         let deletes_offsets = chance(dice, 50);
+        let sends_twice = chance(dice, 50);
         let breaks = if restores { 0 } else { dice.random_range(0..4) };
         Self {
             topics,
@@ -74,6 +80,8 @@ impl Plan {
             compacts: chance(dice, 40),
             deletes_offsets,
             skips: chance(dice, 40),
+            sends_twice,
+            retention: if sends_twice || restores || deletes_offsets { Duration::from_secs(86_400) } else { Duration::from_secs(20) },
             writers: dice.random_range(1..=3),
             rows: dice.random_range(4..=16),
             linger: Duration::from_millis(dice.random_range(1..=40)),
@@ -97,6 +105,7 @@ impl Plan {
             drain_timeout: self.drain_timeout,
             halt_retry: Duration::from_secs(3),
             idle_check: Duration::from_secs(3),
+            processed_event_retention: Some(self.retention),
             ..EngineSettings::default()
         }
     }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::{Column, Presence, Target};
+use super::{Column, Presence, Strings, Target};
 
 /// What a row does to its table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -40,13 +40,15 @@ pub struct Rows {
     /// For each row, an index into `shape_table`.
     pub shapes: Vec<u32>,
     pub shape_table: Vec<Shape>,
+    /// For each row, the id of its event; empty where the target keeps none.
+    pub event_ids: Strings,
 }
 
 impl Rows {
     #[must_use]
     pub fn new(target: Arc<Target>) -> Self {
         let columns = (0..target.columns.len()).map(|position| Column::for_kind(&target.column(position).kind)).collect();
-        Self { target, columns, records: Vec::new(), operations: Vec::new(), shapes: Vec::new(), shape_table: Vec::new() }
+        Self { target, columns, records: Vec::new(), operations: Vec::new(), shapes: Vec::new(), shape_table: Vec::new(), event_ids: Strings::default() }
     }
 
     #[must_use]
@@ -87,6 +89,19 @@ impl Rows {
         for column in &mut self.columns {
             column.truncate(row);
         }
+        if self.target.keeps_events() {
+            self.event_ids.truncate(row);
+        }
+    }
+
+    /// Empty where the target keeps no events.
+    #[must_use]
+    pub fn event_id(&self, row: u32) -> &str {
+        if row as usize >= self.event_ids.len() {
+            return "";
+        }
+        // Only text that was checked to be UTF-8 is ever pushed.
+        std::str::from_utf8(self.event_ids.get(row as usize)).unwrap_or_default()
     }
 
     #[must_use]
@@ -97,6 +112,6 @@ impl Rows {
     /// Memory held by the rows.
     #[must_use]
     pub fn bytes(&self) -> usize {
-        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.capacity() * 9
+        self.columns.iter().map(Column::bytes).sum::<usize>() + self.records.capacity() * 9 + self.event_ids.bytes()
     }
 }

@@ -1,5 +1,7 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
+use super::DedupBackend;
+
 /// The name of a column, table or schema as the catalogue or the settings hold it, unquoted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Identifier(pub Arc<str>);
@@ -238,11 +240,19 @@ pub struct Target {
     /// Position in `columns` of the version: the newer one wins. It is never absent in a row (absent counts as NULL).
     pub version: Option<usize>,
     pub write: WriteMode,
+    /// Sorted.
+    pub dedup: Vec<DedupBackend>,
     /// Under `accumulate` one for each of `columns`; else empty.
     pub accumulate: Vec<Rule>,
 }
 
 impl Target {
+    /// Each of its rows bears the id of its event.
+    #[must_use]
+    pub fn keeps_events(&self) -> bool {
+        self.dedup.contains(&DedupBackend::ProcessedEvent)
+    }
+
     #[must_use]
     pub fn column(&self, position: usize) -> &TableColumn {
         &self.table.columns[self.columns[position]]

@@ -8,6 +8,7 @@ use crate::{
     bookkeeping::{BookkeepingTables, History},
     execute::{self, backticked_text},
     fault::{During, Fault, FaultClass, reason},
+    generation::Generation,
     model::TableName,
     session::Bookkeeping,
 };
@@ -89,7 +90,13 @@ pub(super) fn grants(options: &MySqlOptions, user: &str, targets: &[TableName]) 
         format!("GRANT SELECT ON {schema}.`oncesink_schema` TO {user};"),
         format!("GRANT SELECT, INSERT, UPDATE ON {schema}.`oncesink_checkpoint` TO {user};"),
         format!("GRANT INSERT ON {schema}.`oncesink_audit` TO {user};"),
+        format!("GRANT SELECT, UPDATE ON {schema}.`oncesink_processed_event_generation` TO {user};"),
+        format!("GRANT SELECT, INSERT, UPDATE ON {schema}.`oncesink_processed_event_retention` TO {user};"),
+        format!("GRANT SELECT, INSERT, UPDATE ON {schema}.`oncesink_committed` TO {user};"),
+        format!("GRANT SELECT, INSERT, DELETE ON {schema}.`oncesink_processed_event_end` TO {user};"),
     ];
+    // DROP is the right to empty a table by TRUNCATE.
+    grants.extend((0..Generation::TABLES).map(|table| format!("GRANT SELECT, INSERT, UPDATE, DROP ON {schema}.`oncesink_processed_event_{table}` TO {user};")));
     for target in targets {
         let table = match &target.schema {
             Some(_) => qualified(target),

@@ -8,6 +8,7 @@ mod fault;
 mod flavour;
 mod kind;
 mod options;
+mod processed_events;
 mod rows;
 mod session;
 mod statement;

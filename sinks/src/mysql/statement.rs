@@ -349,6 +349,7 @@ mod tests {
             key_equality: KeyEquality::Bytes,
             version: Some(1),
             write: WriteMode::Upsert,
+            dedup: Vec::new(),
             accumulate: Vec::new(),
         }
     }

@@ -8,6 +8,7 @@ use crate::{
     bookkeeping::{BookkeepingTables, History},
     execute::{self, quoted_text},
     fault::{During, Fault, FaultClass, reason},
+    generation::Generation,
     model::TableName,
     session::Bookkeeping,
 };
@@ -85,7 +86,12 @@ pub(super) fn grants(options: &PostgresOptions, role: &str, targets: &[TableName
         format!("GRANT SELECT ON {schema}.oncesink_schema TO {role};"),
         format!("GRANT SELECT, INSERT, UPDATE ON {schema}.oncesink_checkpoint TO {role};"),
         format!("GRANT INSERT ON {schema}.oncesink_audit TO {role};"),
+        format!("GRANT SELECT, UPDATE ON {schema}.oncesink_processed_event_generation TO {role};"),
+        format!("GRANT SELECT, INSERT, UPDATE ON {schema}.oncesink_processed_event_retention, {schema}.oncesink_committed TO {role};"),
+        format!("GRANT SELECT, INSERT, DELETE ON {schema}.oncesink_processed_event_end TO {role};"),
     ];
+    let tables: Vec<String> = (0..Generation::TABLES).map(|table| format!("{schema}.oncesink_processed_event_{table}")).collect();
+    grants.push(format!("GRANT SELECT, INSERT, TRUNCATE ON {} TO {role};", tables.join(", ")));
     for target in targets {
         if let Some(schema) = &target.schema {
             let grant = format!("GRANT USAGE ON SCHEMA {} TO {role};", execute::quoted(schema));

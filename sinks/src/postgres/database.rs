@@ -8,6 +8,7 @@ use sqlx::Row;
 use super::{
     PostgresOptions, bookkeeping, catalogue,
     checkpoint::{CheckpointStatements, storable},
+    processed_events::ProcessedEventStatements,
     session::PostgresSession,
 };
 use crate::{
@@ -25,18 +26,24 @@ use crate::{
 pub struct Postgres {
     options: Arc<PostgresOptions>,
     statements: Arc<CheckpointStatements>,
+    processed_events: Arc<ProcessedEventStatements>,
 }
 
 impl Postgres {
     #[must_use]
     pub fn new(options: PostgresOptions) -> Self {
         let statements = Arc::new(CheckpointStatements::new(&options.bookkeeping));
-        Self { options: Arc::new(options), statements }
+        let processed_events = Arc::new(ProcessedEventStatements::new(&options.bookkeeping));
+        Self { options: Arc::new(options), statements, processed_events }
+    }
+
+    async fn session(&self) -> Result<PostgresSession, Fault> {
+        PostgresSession::connect(self.options.clone(), self.statements.clone(), self.processed_events.clone()).await
     }
 
     /// A transaction of its own connection, which is closed with it.
     async fn transaction(&self) -> Result<PostgresSession, Fault> {
-        let mut session = PostgresSession::connect(self.options.clone(), self.statements.clone()).await?;
+        let mut session = self.session().await?;
         session.begin().await?;
         Ok(session)
     }
@@ -49,7 +56,7 @@ impl Database for Postgres {
     }
 
     async fn connect(&self) -> Result<Box<dyn Session>, Fault> {
-        Ok(Box::new(PostgresSession::connect(self.options.clone(), self.statements.clone()).await?))
+        Ok(Box::new(self.session().await?))
     }
 
     async fn describe(&self, table: &TableName) -> Result<Table, Fault> {

@@ -14,6 +14,7 @@ use super::{
     array::{ColumnArray, Element},
     checkpoint::{CheckpointStatements, storable},
     fault::{ends_session, fault},
+    processed_events::ProcessedEventStatements,
     statement::{Statement, Statements, statements},
 };
 use crate::{
@@ -39,6 +40,7 @@ pub(super) struct PostgresSession {
     connection: PgConnection,
     pub options: Arc<PostgresOptions>,
     pub statements: Arc<CheckpointStatements>,
+    pub processed_events: Arc<ProcessedEventStatements>,
     begin: Arc<str>,
     known: Vec<Known>,
     state: SessionState,
@@ -54,7 +56,11 @@ struct Known {
 }
 
 impl PostgresSession {
-    pub async fn connect(options: Arc<PostgresOptions>, statements: Arc<CheckpointStatements>) -> Result<Self, Fault> {
+    pub async fn connect(
+        options: Arc<PostgresOptions>,
+        statements: Arc<CheckpointStatements>,
+        processed_events: Arc<ProcessedEventStatements>,
+    ) -> Result<Self, Fault> {
         let role = options.connect.get_username().to_owned();
         let connection =
             within(CONNECT_LIMIT, sending_at_once(options.connect.get_port(), PgConnection::connect_with(&options.connect))).await.map_err(|error| {
@@ -69,7 +75,7 @@ impl PostgresSession {
              SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
+        Ok(Self { connection, options, statements, processed_events, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
     }
 
     fn answer_limit(&self) -> Duration {
@@ -107,6 +113,21 @@ impl PostgresSession {
         self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
+        match rows.and_then(|rows| rows.iter().map(read).collect()) {
+            Ok(rows) => Ok(rows),
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a text without parameters, of several statements perhaps, for the rows of all of them.
+    pub async fn fetch_text<T>(
+        &mut self,
+        sql: &Arc<str>,
+        during: During<'_>,
+        read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Fault> {
+        self.state.ensure_open()?;
+        let rows = within(self.answer_limit(), self.connection.fetch_all(sqlx::raw_sql(execute::text(sql)))).await;
         match rows.and_then(|rows| rows.iter().map(read).collect()) {
             Ok(rows) => Ok(rows),
             Err(error) => Err(self.failed(&error, during)),

@@ -229,6 +229,7 @@ mod tests {
             key_equality: KeyEquality::Bytes,
             version: None,
             write,
+            dedup: Vec::new(),
             accumulate: Vec::new(),
         }
     }

@@ -7,6 +7,7 @@ mod database;
 mod fault;
 mod kind;
 mod options;
+mod processed_events;
 mod same_file;
 mod session;
 mod statement;

@@ -201,6 +201,7 @@ mod tests {
             version: None,
             write,
             accumulate: Vec::new(),
+            dedup: Vec::new(),
         }
     }
 

@@ -7,11 +7,13 @@ use async_trait::async_trait;
 use crate::{
     checkpoint::CheckpointRow,
     compact::compact,
-    fault::reason,
+    fault::{Fault, reason},
     fence,
-    model::{Batch, Partition},
+    marks::Marks,
+    model::{Batch, DedupBackend, Partition},
     outcome::Standing,
     planted,
+    processed_events::EventMarks,
     session::{CommitError, Database, LockWait, Session, Step},
     sink::{Applied, ApplyError, Writer},
 };
@@ -77,10 +79,11 @@ async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, A
         batch.spans.iter().filter_map(|span| row_of(&span.partition).map(|row| fence::moved(row, span, batch.id, batch.delivery))).collect();
     session.save(&batch.pipeline, &moved).await.map_err(ApplyError::Failed)?;
 
+    let selections = mark(session, batch).await.map_err(ApplyError::Failed)?;
     let mut applied = Applied::default();
-    for rows in &batch.content.rows {
-        let compacted = compact(batch, rows);
-        let (mut stale, mut deduplicated) = (compacted.stale, compacted.deduplicated);
+    for (rows, Selection { selected, deduplicated: known }) in batch.content.rows.iter().zip(selections) {
+        let compacted = compact(batch, rows, selected);
+        let (mut stale, mut deduplicated) = (compacted.stale, known + compacted.deduplicated);
         for round in &compacted.rounds {
             let guard = if planted!(NoVersionGuard) { None } else { rows.target.version };
             let shape = &rows.shape_table[round.shape as usize];
@@ -93,4 +96,36 @@ async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, A
         applied.deduplicated.push(deduplicated);
     }
     Ok(applied)
+}
+
+/// The rows of one target that are written.
+struct Selection {
+    selected: Vec<u32>,
+    /// Rows of the batch that are left out: their event was processed before.
+    deduplicated: u64,
+}
+
+/// Marks the events of the batch, for all targets before the rows of any: that is the lock order. One selection a target.
+async fn mark(session: &mut dyn Session, batch: &Batch) -> Result<Vec<Selection>, Fault> {
+    let mut generation = None;
+    let mut selections = Vec::with_capacity(batch.content.rows.len());
+    for rows in &batch.content.rows {
+        let selected = batch.selection(rows);
+        if selected.is_empty() || !rows.target.dedup.contains(&DedupBackend::ProcessedEvent) {
+            selections.push(Selection { selected, deduplicated: 0 });
+            continue;
+        }
+        let held = match generation {
+            Some(held) => held,
+            None if planted!(GenerationNotHeld) => session.generations().await?.newest,
+            None => session.hold_generation().await?,
+        };
+        generation = Some(held);
+        let marks = Marks::of(batch, rows, &selected);
+        let is_new =
+            session.mark(&EventMarks { generation: held, pipeline: &batch.pipeline, route: &rows.target.route, ids: &marks.ids, batch: batch.id }).await?;
+        let new = if planted!(RepeatInBatchIsWritten) && is_new.iter().all(|is_new| *is_new) { selected.clone() } else { marks.new_rows(&is_new) };
+        selections.push(Selection { deduplicated: (selected.len() - new.len()) as u64, selected: new });
+    }
+    Ok(selections)
 }

@@ -7,7 +7,7 @@ use rand::{RngCore, SeedableRng, rngs::SmallRng};
 
 use self::apply::SessionWriter;
 use crate::{
-    checkpoint::{Checkpoint, CheckpointRow, Held, StoredHalt},
+    checkpoint::{Checkpoint, CheckpointRow, Expired, Expiry, Held, StoredHalt},
     claim::{ClaimAnswer, ClaimRequest, NotClaimed, Wanted},
     fault::{Fault, FaultClass},
     fence,
@@ -19,6 +19,7 @@ use crate::{
 
 mod apply;
 mod claim;
+mod expire;
 
 /// A sink and its checkpoints in one transactional database.
 #[derive(Debug)]
@@ -84,6 +85,10 @@ impl Checkpoint for Transactional {
 
     async fn note_halt(&self, pipeline: &str, partition: &Partition, held: Option<Held>, halt: Option<&StoredHalt>) -> Result<(), Fault> {
         self.database.note_halt(pipeline, partition, held, halt).await
+    }
+
+    async fn expire(&self, expiry: &Expiry) -> Result<Expired, Fault> {
+        self.expire_in_its_own_session(expiry).await
     }
 
     fn database_id(&self) -> Arc<str> {

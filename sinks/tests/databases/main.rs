@@ -17,5 +17,6 @@ mod contract;
 mod faults;
 mod insert_if_new;
 mod mysql;
+mod processed_events;
 mod types;
 mod world;

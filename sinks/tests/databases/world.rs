@@ -128,7 +128,7 @@ pub async fn target(world: &World, table: &str, write: WriteMode, version: Optio
     let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
     let key_equality = table.keys.first().map(|key| key.equality).unwrap_or_default();
     let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
-    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table, accumulate: Vec::new() })
+    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table, accumulate: Vec::new(), dedup: Vec::new() })
 }
 
 /// Rows that these columns tell apart, whether they are unique or not.

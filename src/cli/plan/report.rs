@@ -2,14 +2,17 @@
 
 use std::collections::BTreeSet;
 
-use oncesink_sinks::{model::WriteMode, session::Bookkeeping};
+use oncesink_sinks::{
+    model::{DedupBackend, WriteMode},
+    session::Bookkeeping,
+};
 
 use super::{Findings, TopicFindings};
 use crate::{
     cli::output::{self, Colour},
-    decode::{ExtraFields, Format, Tombstone},
-    guarantee::{Facts, effective},
-    route::Mapping,
+    decode::{EventIdSource, ExtraFields, Format, Tombstone},
+    guarantee::{Events, Facts, effective},
+    route::{Mapping, RouteConfig},
 };
 
 pub fn print(findings: &Findings) {
@@ -137,7 +140,7 @@ fn print_guarantees(findings: &Findings) {
             if !said.insert(&route.name) {
                 continue;
             }
-            let facts = Facts { delivery: route.delivery, write: route.write, version: mapping.version.is_some() };
+            let facts = Facts { delivery: route.delivery, write: route.write, version: mapping.version.is_some(), events: events(route) };
             let guarantee = effective(facts);
             println!("delivery  {}: {}, {}: {}", route.name, facts.delivery, guarantee.effect.as_str(), guarantee.because);
             for remains in guarantee.remains {
@@ -145,6 +148,14 @@ fn print_guarantees(findings: &Findings) {
                 println!("          {harmless}: {} {}", remains.what, remains.consequence);
             }
         }
+    }
+}
+
+fn events(route: &RouteConfig) -> Events {
+    match (route.dedup.contains(&DedupBackend::ProcessedEvent), &route.event_id) {
+        (false, _) => Events::NotKept,
+        (true, EventIdSource::Coordinate) => Events::ByCoordinate,
+        (true, _) => Events::ById,
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    model::{NextOffset, Partition},
+    model::{DedupBackend, NextOffset, Partition},
     session::Database,
     transaction::Transactional,
 };
@@ -188,6 +188,11 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
         // The reply must reach the group before the client stops waiting for it.
         drain_timeout: defaults.drain_timeout.min(pipeline.kafka.callback_budget.mul_f32(0.8)),
         until_end,
+        processed_event_retention: pipeline
+            .routes
+            .iter()
+            .any(|route| route.dedup.contains(&DedupBackend::ProcessedEvent))
+            .then_some(pipeline.processed_event_retention),
         ..defaults
     }
 }

@@ -64,6 +64,7 @@ fn options() -> RowOptions {
         missing_fields: MissingFields::Keep,
         tombstone: Tombstone::Delete,
         rules: Rules::default(),
+        event_id: EventIdSource::Coordinate,
     }
 }
 
@@ -84,6 +85,7 @@ fn target(columns: &[(&str, &str)], key: &[usize], write: WriteMode) -> Arc<Targ
         key_equality: KeyEquality::Bytes,
         version: None,
         write,
+        dedup: Vec::new(),
         accumulate: Vec::new(),
     })
 }

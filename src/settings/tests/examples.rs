@@ -2,7 +2,7 @@
 
 use std::{fs, time::Duration};
 
-use oncesink_sinks::model::{Delivery, WriteMode};
+use oncesink_sinks::model::{DedupBackend, Delivery, WriteMode};
 
 use super::*;
 use crate::{
@@ -46,7 +46,7 @@ fn the_four_line_file_is_complete() {
     assert_eq!((route.format, route.key_format, route.write, route.delivery), (Format::Json, KeyFormat::Auto, WriteMode::Upsert, Delivery::ExactlyOnce));
     assert_eq!((route.tombstone, route.on_bad_record), (Tombstone::Delete, OnBadRecord::Halt));
     assert_eq!(route.place, "orders.yaml:4:11  routes[0]");
-    assert_eq!(pipeline.dedup["orders"], [Dedup::Checkpoint]);
+    assert_eq!(route.dedup, [DedupBackend::Checkpoint]);
     assert!(pipeline.warnings.is_empty());
 }
 
@@ -102,7 +102,7 @@ fn the_reference_is_what_the_types_say() {
 fn the_schema_holds_every_default_and_no_null() {
     let schema = schema().to_string();
     assert!(!schema.contains("[\"string\",\"null\"]") && !schema.contains("\"type\":\"null\"") && !schema.contains("\"default\":null"), "{schema}");
-    for key in ["redis", "schema_registry", "dead_letter", "retention", "where", "event_id", "schema_evolution", "otlp"] {
+    for key in ["redis", "schema_registry", "dead_letter", "where", "schema_evolution", "otlp"] {
         assert!(!schema.contains(&format!("\"{key}\":")), "{key} comes with a later version");
     }
     // What holds unless it is written is what is written here.

@@ -1,12 +1,12 @@
 //! What a value becomes: traps of YAML, variables, layers, secrets.
 
-use oncesink_sinks::model::{Rule, WriteMode};
+use oncesink_sinks::model::{DedupBackend, Rule, WriteMode};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
 use super::*;
 use crate::{
-    decode::{MissingFields, Tombstone},
+    decode::{EventIdSource, MissingFields, Tombstone},
     source::kafka::StartPolicy,
 };
 
@@ -82,7 +82,7 @@ fn the_environment_overrides_the_file_and_set_overrides_both() {
     assert_eq!(pipeline.database.tls, None, "by where the server is");
     assert_eq!(pipeline.routes[0].table, "from_set");
     assert_eq!(pipeline.routes[0].topics.names, ["orders"]);
-    assert_eq!(pipeline.dedup["orders"], [Dedup::UniqueKey, Dedup::Checkpoint]);
+    assert_eq!(pipeline.routes[0].dedup, [DedupBackend::UniqueKey, DedupBackend::Checkpoint]);
     assert_eq!(pipeline.process.log_level, LogLevel::Debug);
 }
 
@@ -123,11 +123,17 @@ fn tombstones_and_dedup_follow_from_the_rest() {
     assert_eq!(tombstone(", version: at, tombstone: ignore"), Tombstone::Ignore);
     assert_eq!(loaded(&route(", version: at")).warnings.len(), 1);
     assert_eq!(loaded(&route(", version: at, tombstone: ignore")).warnings.len(), 0);
-    let dedup = |keys: &str| loaded(&route(keys)).dedup["orders"].clone();
-    assert_eq!(dedup(""), [Dedup::Checkpoint]);
-    assert_eq!(dedup(", dedup: []"), [Dedup::Checkpoint]);
-    assert_eq!(dedup(", delivery: at-least-once"), [Dedup::UniqueKey]);
+    let dedup = |keys: &str| loaded(&route(keys)).routes[0].dedup.clone();
+    assert_eq!(dedup(""), [DedupBackend::Checkpoint]);
+    assert_eq!(dedup(", dedup: []"), [DedupBackend::Checkpoint]);
+    assert_eq!(dedup(", delivery: at-least-once"), [DedupBackend::UniqueKey]);
     assert_eq!(dedup(", delivery: at-least-once, write: append, dedup: []"), []);
+    assert_eq!(dedup(", delivery: at-least-once, write: append, dedup: [processed-event]"), [DedupBackend::ProcessedEvent]);
+    assert_eq!(dedup(", dedup: [checkpoint, processed-event]"), [DedupBackend::ProcessedEvent, DedupBackend::Checkpoint], "in the order in which they run");
+    let event_id = |source: &str| loaded(&route(&format!(", dedup: [processed-event], event_id: {source}"))).routes[0].event_id.clone();
+    assert_eq!(event_id("value.meta.id"), EventIdSource::Value(vec!["meta".to_owned(), "id".to_owned()]));
+    assert_eq!((event_id("key"), event_id("headers.ce_id")), (EventIdSource::Key(Vec::new()), EventIdSource::Header("ce_id".to_owned())));
+    assert_eq!(loaded(&route(", dedup: [processed-event]")).routes[0].event_id, EventIdSource::Coordinate);
 }
 
 #[test]

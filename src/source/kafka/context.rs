@@ -123,6 +123,9 @@ impl ClientContext for Context {
         if !observed.ends.is_empty() {
             self.outlet.change(Change::Ends { partitions: observed.ends });
         }
+        if !observed.committed.is_empty() {
+            self.outlet.change(Change::Committed { partitions: observed.committed });
+        }
         for input in block.into_iter().chain(observed.passed) {
             self.outlet.input(input);
         }

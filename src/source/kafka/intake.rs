@@ -88,6 +88,7 @@ pub(super) struct Observed {
     pub passed: Vec<Input>,
     pub failed_commits: u64,
     pub ends: Vec<(Partition, Ends)>,
+    pub committed: Vec<(Partition, NextOffset)>,
 }
 
 impl Intake {
@@ -248,6 +249,9 @@ impl Intake {
             if let Some(ends) = statistics.ends(&partition.topic, partition.index) {
                 reading.end = Some(ends.high.get());
                 observed.ends.push((partition.clone(), ends));
+            }
+            if report.committed >= 0 {
+                observed.committed.push((partition.clone(), NextOffset::new(report.committed)));
             }
             if let Some(failed) = reading.commits.hear(report.committed, now) {
                 observed.failed_commits += 1;

@@ -186,6 +186,7 @@ impl Consumer {
                 Happens::Command(None) => break self.leave(),
                 Happens::Tick => {
                     self.notice_expulsion();
+                    self.tell_committed();
                     idle = !self.deliver();
                 }
             }

@@ -7,7 +7,8 @@ use std::{
 
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
-    model::{Cell, Operation, Partition},
+    generation::Generation,
+    model::{Cell, NextOffset, Operation, Partition},
     session::Step,
 };
 use tokio::time::Instant;
@@ -28,6 +29,8 @@ pub struct ConnectionId(pub u64);
 pub enum Lock {
     Checkpoint(Partition),
     Row(Arc<str>, i64),
+    /// A new event id of a route: another transaction with the same waits.
+    Event(Arc<str>, String),
 }
 
 /// What is committed.
@@ -40,6 +43,35 @@ pub struct Tables {
     pub keyed: BTreeMap<Arc<str>, BTreeMap<i64, Row>>,
     /// What a person did to checkpoints.
     pub audit: Vec<Decision>,
+    pub events: EventTables,
+}
+
+/// Processed events, as the real databases keep them.
+#[derive(Clone, Debug)]
+pub struct EventTables {
+    pub tables: [BTreeSet<(Arc<str>, String)>; 4],
+    pub newest: Generation,
+    pub opened_at: Instant,
+    pub previous_opened_at: Instant,
+    pub emptied: Generation,
+    pub retention: i64,
+    pub ends: BTreeMap<(Generation, Partition), NextOffset>,
+    pub committed: BTreeMap<Partition, NextOffset>,
+}
+
+impl Default for EventTables {
+    fn default() -> Self {
+        Self {
+            tables: Default::default(),
+            newest: Generation(3),
+            opened_at: Instant::now(),
+            previous_opened_at: Instant::now(),
+            emptied: Generation(4),
+            retention: 0,
+            ends: BTreeMap::new(),
+            committed: BTreeMap::new(),
+        }
+    }
 }
 
 /// What one transaction would change.
@@ -48,6 +80,8 @@ pub struct Transaction {
     pub checkpoints: BTreeMap<Partition, CheckpointRow>,
     pub appended: Vec<(Arc<str>, Row)>,
     pub keyed: BTreeMap<(Arc<str>, i64), Option<Row>>,
+    /// New event ids, by their table.
+    pub events: Vec<(usize, Arc<str>, String)>,
     /// A statement failed: only ROLLBACK is taken from now on.
     pub failed: bool,
 }
@@ -73,6 +107,11 @@ pub struct ServerState {
     pub tables: Tables,
     pub connections: BTreeMap<ConnectionId, Connection>,
     locks: BTreeMap<Lock, ConnectionId>,
+    /// Who holds the generation of processed events, and who waits to roll it over or does.
+    holding: BTreeSet<ConnectionId>,
+    rolling: Option<ConnectionId>,
+    /// Who empties tables and rolls over.
+    house: Option<ConnectionId>,
     next_connection: u64,
     /// A copy that may be restored, and which partitions there were.
     pub backup: Option<Tables>,
@@ -90,6 +129,9 @@ impl Default for ServerState {
             tables: Tables::default(),
             connections: BTreeMap::new(),
             locks: BTreeMap::new(),
+            holding: BTreeSet::new(),
+            rolling: None,
+            house: None,
             next_connection: 0,
             backup: None,
             refused_payloads: BTreeSet::new(),
@@ -125,6 +167,43 @@ impl ServerState {
             }
         }
         self.locks.clear();
+        self.holding.clear();
+        (self.rolling, self.house) = (None, None);
+    }
+
+    /// Whether this connection may hold the generation still: whoever waits to roll it over comes first.
+    pub fn hold_generation(&mut self, id: ConnectionId) -> bool {
+        if self.rolling.is_some_and(|rolling| rolling != id) && !self.holding.contains(&id) {
+            return false;
+        }
+        self.holding.insert(id);
+        true
+    }
+
+    /// Whether this connection may roll the generation over: nobody holds it. From now on nobody new does.
+    pub fn take_generation(&mut self, id: ConnectionId) -> bool {
+        self.rolling.get_or_insert(id);
+        self.rolling == Some(id) && self.holding.iter().all(|holder| *holder == id)
+    }
+
+    /// Whether nobody can roll over from this generation before the transaction of this connection ends.
+    pub fn holds_generation(&self, id: ConnectionId, generation: Generation) -> bool {
+        self.holding.contains(&id) && self.tables.events.newest == generation
+    }
+
+    pub fn free_generation(&mut self, id: ConnectionId) {
+        self.rolling.take_if(|rolling| *rolling == id);
+    }
+
+    pub fn keep_house(&mut self, id: ConnectionId) -> bool {
+        *self.house.get_or_insert(id) == id
+    }
+
+    /// Whether this connection sees an id in a table: its own, or one that is committed.
+    pub fn knows_event(&self, id: ConnectionId, table: usize, route: &Arc<str>, event: &str) -> bool {
+        let own = self.connections.get(&id).and_then(|connection| connection.transaction.as_ref());
+        let is_own = own.is_some_and(|own| own.events.iter().any(|(other, of, known)| *other == table && of == route && known == event));
+        is_own || self.tables.events.tables[table].contains(&(route.clone(), event.to_owned()))
     }
 
     pub fn refuse(&mut self, payload: i64) {
@@ -155,6 +234,8 @@ impl ServerState {
     }
 
     pub fn disconnect_all(&mut self) {
+        self.holding.clear();
+        (self.rolling, self.house) = (None, None);
         self.connections.clear();
         self.locks.clear();
     }
@@ -175,6 +256,9 @@ impl ServerState {
     }
 
     pub fn free_locks(&mut self, id: ConnectionId) {
+        self.holding.remove(&id);
+        self.rolling.take_if(|rolling| *rolling == id);
+        self.house.take_if(|keeper| *keeper == id);
         self.locks.retain(|_, holder| *holder != id);
     }
 
@@ -277,6 +361,9 @@ impl ServerState {
     /// Makes a transaction's changes everybody's.
     pub fn apply(&mut self, transaction: Transaction) {
         self.tables.checkpoints.extend(transaction.checkpoints);
+        for (table, route, event) in transaction.events {
+            self.tables.events.tables[table].insert((route, event));
+        }
         for (table, row) in transaction.appended {
             self.tables.appended.entry(table).or_default().push(row);
         }

@@ -108,6 +108,13 @@ events! {
     CommitLostBefore = "lost COMMIT: had not taken effect",
     CommitLostAfter = "lost reply: had taken effect",
     CommitLostLater = "lost reply: takes effect later",
+    // Processed events.
+    EventKnown = "event known and left out",
+    WaitedForEvent = "waited for another transaction with the same event",
+    RolledOver = "processed events rolled over",
+    RollOverWaited = "roll-over waited for batches",
+    RollOverHeldBack = "roll-over held back by what may be delivered again",
+    TableEmptied = "table of expired events emptied",
     // What the engines made of it.
     Fenced = "engine: fenced",
     Rewound = "engine: rewound",

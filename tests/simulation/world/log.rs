@@ -21,7 +21,7 @@ pub enum FactKind {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fact {
-    /// Unique in a seed: it names the record.
+    /// Unique in a seed: it names what happened. Only events are sent twice.
     pub payload: i64,
     /// Also the record's key in Kafka.
     pub id: i64,
@@ -81,7 +81,7 @@ pub enum TopicKind {
     Orders,
     /// Exactly-once: an append table, and an upsert table without version whose keys keep to one partition; with deletes.
     Ledger,
-    /// At-least-once: an upsert table with a version.
+    /// At-least-once: an append table that keeps event ids, because producers send some twice, and an upsert table with a version.
     Events,
 }
 
@@ -208,6 +208,8 @@ impl PartitionLog {
 pub struct Log {
     pub topics: Vec<Topic>,
     next_payload: i64,
+    /// Producers send some events twice.
+    pub sends_twice: bool,
     /// Clock of the versions: producers are late by a few steps now and then.
     clock: BTreeMap<i64, i64>,
 }
@@ -254,7 +256,11 @@ impl Log {
         let clock = self.clock.entry(id).or_insert(0);
         *clock += i64::from(dice.random_range(0..10) < 7);
         let late = if dice.random_range(0..10) < 3 { dice.random_range(0..4) } else { 0 };
-        let version = (*clock - late).max(0) * 16 + partition_number;
+        let version = match kind {
+            // An event that is sent once more, in another partition, has no order among equal versions: there are none.
+            TopicKind::Events => (self.next_payload - late * 3) * 8 + late,
+            TopicKind::Orders | TopicKind::Ledger => (*clock - late).max(0) * 16 + partition_number,
+        };
         let fact_kind = match roll {
             6..10 => FactKind::Filtered,
             10..12 if with_bad => FactKind::Bad,
@@ -267,13 +273,26 @@ impl Log {
     /// Appends one entry: mostly a write, sometimes one of the others.
     pub fn produce(&mut self, partition: &Partition, with_bad: bool, dice: &mut Dice) -> Entry {
         let roll = dice.random_range(0..100);
-        let made = self.fact(partition, roll, with_bad, dice);
+        let made = self.repeated(partition, dice).unwrap_or_else(|| self.fact(partition, roll, with_bad, dice));
         let Some(log) = self.partition_mut(partition) else { return Entry::Control };
         // A topic that was made again is told from the one before by the record below the checkpoint: where there is none, it cannot be.
         let must_differ = log.former.as_ref().is_some_and(|former| log.entries.len() < former.entries.len());
         let entry = if roll < 6 && !must_differ { Entry::Control } else { Entry::Record(made) };
         log.entries.push(entry);
         entry
+    }
+
+    /// One of the latest events of the topic, which its producer sends once more.
+    fn repeated(&self, partition: &Partition, dice: &mut Dice) -> Option<Fact> {
+        let topic = self.topic(&partition.topic).filter(|topic| topic.kind == TopicKind::Events && self.sends_twice)?;
+        if dice.random_range(0..100) >= 8 {
+            return None;
+        }
+        let log = topic.partitions.get(dice.random_range(0..topic.partitions.len()))?;
+        match log.entries.iter().rev().nth(dice.random_range(0..20))? {
+            Entry::Record(fact) if fact.is_visible() => Some(*fact),
+            _ => None,
+        }
     }
 
     pub fn add_partition(&mut self, topic: usize) -> Option<Partition> {

@@ -22,6 +22,7 @@ pub mod group;
 pub mod invariants;
 pub mod log;
 pub mod person;
+pub mod processed_events;
 pub mod routes;
 pub mod session;
 pub mod weather;
@@ -70,6 +71,7 @@ pub struct World {
 impl Sim {
     pub fn new(plan: Plan, seed: u64) -> Shared {
         let mut log = Log::default();
+        log.sends_twice = plan.sends_twice;
         for (kind, partitions) in &plan.topics {
             log.add_topic(*kind, *partitions);
         }

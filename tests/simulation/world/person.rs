@@ -84,9 +84,9 @@ impl World {
             return None;
         }
         let is_fit = |partition: &Partition| {
-            // In an append table every record is written; in a keyed one a later record may take its place first.
-            let has_journal = self.log.topic(&partition.topic).is_some_and(|topic| topic.kind.append_table().is_some());
-            has_journal && self.log.partition(partition).is_some_and(|log| log.former.is_none() && !log.has_gap)
+            // There every record is written to an append table; an event may be known already.
+            let is_exact = self.log.topic(&partition.topic).is_some_and(|topic| topic.kind.delivery() == Delivery::ExactlyOnce);
+            is_exact && self.log.partition(partition).is_some_and(|log| log.former.is_none() && !log.has_gap)
         };
         let partitions: Vec<Partition> = self.log.partitions().into_iter().filter(is_fit).collect();
         let partition = partitions.choose(dice)?.clone();

@@ -11,8 +11,8 @@ use oncesink::{
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
     model::{
-        Coordinate, Generated, Identifier, KeyEquality, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target, UniqueKey, Values,
-        WriteMode,
+        Coordinate, DedupBackend, Generated, Identifier, KeyEquality, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target,
+        UniqueKey, Values, WriteMode,
     },
     session::Step,
 };
@@ -36,7 +36,7 @@ impl TopicKind {
         match self {
             Self::Orders => Some("orders_journal"),
             Self::Ledger => Some("ledger_journal"),
-            Self::Events => None,
+            Self::Events => Some("events_journal"),
         }
     }
 
@@ -99,6 +99,7 @@ fn target(name: &str, has_version: bool) -> Option<Arc<Target>> {
         key_equality: KeyEquality::Bytes,
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
+        dedup: if name == "events_journal" { vec![DedupBackend::ProcessedEvent] } else { Vec::new() },
         accumulate: Vec::new(),
         table,
     }))
@@ -176,6 +177,9 @@ impl Decode for Decoder {
         } else {
             let index = i64::from(record.partition().index);
             push(rows, &[Some(index), Some(record.offset), Some(fact.id), Some(fact.version), Some(fact.payload)]);
+            if rows.target.keeps_events() {
+                rows.event_ids.push(fact.payload.to_string().as_bytes());
+            }
             rows.finish_row(number, Operation::Write);
         }
         Ok(Decoded::Row)

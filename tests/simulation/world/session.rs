@@ -25,7 +25,7 @@ use super::{
     worker::{WorkerId, gate},
 };
 
-const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 pub struct SimulatedDatabase {
@@ -155,10 +155,10 @@ impl Database for SimulatedDatabase {
 }
 
 #[derive(Debug)]
-struct SimulatedSession {
-    sim: Shared,
-    worker: WorkerId,
-    connection: ConnectionId,
+pub(super) struct SimulatedSession {
+    pub(super) sim: Shared,
+    pub(super) worker: WorkerId,
+    pub(super) connection: ConnectionId,
 }
 
 /// How a COMMIT goes.
@@ -201,7 +201,7 @@ impl SimulatedSession {
     }
 
     /// For whatever writes or locks: after a failover the connection may lead to a server that does not let anybody.
-    async fn send_write(&self) -> Result<(), Fault> {
+    pub(super) async fn send_write(&self) -> Result<(), Fault> {
         self.send().await?;
         let mut world = self.sim.lock();
         if world.server.connections.get(&self.connection).is_some_and(|connection| connection.is_read_only) {
@@ -212,14 +212,14 @@ impl SimulatedSession {
         Ok(())
     }
 
-    fn still_connected(&self, world: &World) -> Result<(), Fault> {
+    pub(super) fn still_connected(&self, world: &World) -> Result<(), Fault> {
         match world.server.connections.get(&self.connection) {
             Some(connection) if !connection.given_up => Ok(()),
             _ => Err(connection_lost()),
         }
     }
 
-    fn fail(&self, world: &mut World, class: FaultClass, reason: &'static str, detail: &str) -> Fault {
+    pub(super) fn fail(&self, world: &mut World, class: FaultClass, reason: &'static str, detail: &str) -> Fault {
         if let Some(transaction) = world.server.transaction(self.connection) {
             transaction.failed = true;
         }
@@ -227,7 +227,7 @@ impl SimulatedSession {
         Fault::new(class, reason, detail)
     }
 
-    async fn acquire(&self, lock: Lock) -> Result<(), Fault> {
+    pub(super) async fn acquire(&self, lock: Lock) -> Result<(), Fault> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let mut has_waited = false;
         loop {

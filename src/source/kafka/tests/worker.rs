@@ -138,7 +138,7 @@ impl Engine {
                     database.owner.remove(&partition);
                 }
             }
-            Change::Reachable(_) | Change::Ends { .. } | Change::LookedUp { .. } => {}
+            Change::Reachable(_) | Change::Ends { .. } | Change::Committed { .. } | Change::LookedUp { .. } => {}
             Change::Failed { reason, detail } => database.wrong.push(format!("{reason}: {detail}")),
         }
     }

@@ -1,6 +1,7 @@
 //! Offset commits: taken, refused, or without an answer.
 
-use oncesink::source::Commit;
+use oncesink::source::{Change, Commit};
+use oncesink_sinks::model::{NextOffset, Partition};
 use rand::{Rng, seq::IndexedRandom};
 use tokio::time::sleep;
 
@@ -15,6 +16,20 @@ use crate::world::{
 };
 
 impl Consumer {
+    /// What the group holds, as the client tells it now and then.
+    pub(super) fn tell_committed(&self) {
+        let mut world = self.sim.lock();
+        if world.life(self.worker).is_some_and(|life| life.cut_off) || !world.chance(self.worker, 10) {
+            return;
+        }
+        let committed =
+            |partition: &Partition| Some((partition.clone(), NextOffset::new(world.group.committed_offset(partition)))).filter(|(_, next)| next.get() > 0);
+        let partitions: Vec<(Partition, NextOffset)> = self.assigned.iter().filter_map(committed).collect();
+        if !partitions.is_empty() {
+            let _ = self.changes.send(Change::Committed { partitions });
+        }
+    }
+
     pub(super) fn commit(&mut self, commits: Vec<Commit>) {
         let mut world = self.sim.lock();
         if world.life(self.worker).is_some_and(|life| life.cut_off) {

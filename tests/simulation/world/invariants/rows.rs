@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oncesink_sinks::model::{BatchId, Partition};
+use oncesink_sinks::model::{BatchId, Coordinate, Delivery, Partition};
 
 use super::may_be_left_out;
 use crate::world::{
@@ -19,7 +19,10 @@ impl World {
     /// record is left out because something failed.
     pub(super) fn witness_rows(&mut self, worker: WorkerId, transaction: &Transaction, spans: &[(Partition, i64, i64)]) {
         let mut written = BTreeSet::new();
-        for at in transaction.appended.iter().filter_map(|(table, row)| routes::coordinate(table, row)) {
+        // Under at-least-once a record that is read again is written again, or left out by its event id.
+        let is_exact = |at: &Coordinate| self.log.topics.iter().any(|topic| topic.name == at.partition.topic && topic.kind.delivery() == Delivery::ExactlyOnce);
+        let exact: Vec<Coordinate> = transaction.appended.iter().filter_map(|(table, row)| routes::coordinate(table, row)).filter(is_exact).collect();
+        for at in exact {
             if !written.insert((at.partition.clone(), at.offset)) {
                 self.story.violation(format!("(c) {worker} writes {}@{} twice in one transaction", at.partition, at.offset));
             }
@@ -74,7 +77,8 @@ impl World {
     pub fn witness_leavings(&mut self) {
         for (worker, life) in &self.workers {
             let report = life.report.borrow();
-            let counted: u64 = report.routes.values().map(|counts| counts.applied + counts.stale + counts.filtered + counts.skipped()).sum();
+            let counted: u64 =
+                report.routes.values().map(|counts| counts.applied + counts.deduplicated + counts.stale + counts.filtered + counts.skipped()).sum();
             let (least, most) = self.witness.left.get(worker).copied().unwrap_or((0, 0));
             let is_complete = life.state == State::Ended && report.totals.unknown_commits == 0;
             if counted > most || (is_complete && counted < least) {

@@ -1,0 +1,29 @@
+use std::fmt;
+
+/// What stops a repeat, in the one order in which the backends run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum DedupBackend {
+    /// Event ids kept in a table of the target database, in the transaction of the rows.
+    ProcessedEvent,
+    /// The row's own unique key: a repeat finds the row that it made.
+    UniqueKey,
+    /// The partition's checkpoint, in the transaction of the rows.
+    Checkpoint,
+}
+
+impl DedupBackend {
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::ProcessedEvent => "processed-event",
+            Self::UniqueKey => "unique-key",
+            Self::Checkpoint => "checkpoint",
+        }
+    }
+}
+
+impl fmt::Display for DedupBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}

@@ -1,0 +1,310 @@
+//! Events that were processed take no effect again, until their ids have expired.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use oncesink_sinks::{
+    checkpoint::{Checkpoint, Expired, Expiry},
+    model::{Batch, BatchId, DedupBackend, Delivery, NextOffset, Operation, WriteMode},
+    processed_events::EventMarks,
+    session::Session,
+    sink::{Applied, ApplyError},
+    transaction::Transactional,
+};
+
+use crate::{
+    on_each,
+    world::{PIPELINE, V, Worker, World, partition, t},
+};
+
+on_each!(
+    an_event_takes_effect_once,
+    an_id_is_of_its_route,
+    an_id_is_kept_byte_by_byte,
+    a_batch_that_fails_leaves_no_mark,
+    of_two_transactions_one_brings_the_id,
+    what_is_rolled_back_is_not_known,
+    ids_expire_with_their_generation,
+    ids_are_kept_for_their_retention,
+    the_longest_retention_holds_for_all,
+    nothing_expires_that_kafka_may_deliver_again,
+    thousands_of_ids_are_told_apart,
+);
+
+/// A file has one transaction at a time.
+mod on_servers {
+    use super::{a_roll_over_gets_through_under_load, a_roll_over_waits_for_batches, one_keeps_house_at_a_time};
+    crate::on_each!(on_postgres, on_mysql, on_mariadb: [a_roll_over_waits_for_batches, one_keeps_house_at_a_time, a_roll_over_gets_through_under_load]);
+}
+
+/// A worker whose route appends to a table and keeps events.
+async fn worker(world: &World) -> Worker {
+    world.run("CREATE TABLE log (note varchar(5) NOT NULL CHECK (length(note) <= 5))").await;
+    let mut worker = world.worker("log", WriteMode::Append, None).await;
+    let mut target = (*worker.target).clone();
+    target.dedup = vec![DedupBackend::ProcessedEvent, DedupBackend::Checkpoint];
+    worker.target = Arc::new(target);
+    worker
+}
+
+fn batch(worker: &Worker, events: &[(&str, &str)]) -> Batch {
+    let rows: Vec<(Operation, Vec<V>)> = events.iter().map(|(_, note)| (Operation::Write, vec![t(note)])).collect();
+    let mut batch = worker.batch(&rows);
+    let content = Arc::get_mut(&mut batch.content).unwrap();
+    for (id, _) in events {
+        content.rows[0].event_ids.push(id.as_bytes());
+    }
+    batch
+}
+
+async fn apply(worker: &mut Worker, events: &[(&str, &str)]) -> Result<Applied, ApplyError> {
+    let batch = batch(worker, events);
+    let applied = worker.writer.apply(&batch).await;
+    if applied.is_ok() {
+        worker.next = batch.spans[0].to;
+    }
+    applied
+}
+
+/// How many of these were known.
+async fn repeats(worker: &mut Worker, events: &[(&str, &str)]) -> u64 {
+    apply(worker, events).await.unwrap().deduplicated[0]
+}
+
+async fn notes(world: &World) -> Vec<String> {
+    world.rows(&["note"], "FROM log ORDER BY note").await
+}
+
+async fn expire(sink: &Transactional, retention: Duration, committed: Vec<(oncesink_sinks::model::Partition, NextOffset)>) -> Expired {
+    sink.expire(&Expiry { pipeline: PIPELINE.into(), retention, committed }).await.unwrap()
+}
+
+/// Makes the next generation the newest, at once.
+async fn roll_over(sink: &Transactional) {
+    loop {
+        match expire(sink, Duration::ZERO, Vec::new()).await {
+            Expired::RolledOver => return,
+            Expired::Emptied => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+async fn session(world: &World) -> Box<dyn Session> {
+    let mut session = world.database.connect().await.unwrap();
+    session.begin().await.unwrap();
+    session
+}
+
+async fn mark(session: &mut dyn Session, batch: i64, ids: &[&str]) -> Vec<bool> {
+    let generation = session.hold_generation().await.unwrap();
+    session.mark(&EventMarks { generation, pipeline: PIPELINE, route: "route", ids, batch: BatchId(batch) }).await.unwrap()
+}
+
+async fn an_event_takes_effect_once(world: World) {
+    let mut worker = worker(&world).await;
+    assert_eq!(repeats(&mut worker, &[("b", "b1"), ("a", "a1"), ("b", "b2"), ("c", "c1")]).await, 1, "twice in one batch: the first counts");
+    assert_eq!(repeats(&mut worker, &[("a", "a2"), ("d", "d1")]).await, 1);
+    assert_eq!(repeats(&mut worker, &[("a", "a3"), ("d", "d2")]).await, 2, "a batch of repeats only");
+    assert_eq!(notes(&world).await, ["a1", "b1", "c1", "d1"]);
+    assert_eq!(worker.next, NextOffset::new(8), "the checkpoint passes repeats too");
+}
+
+async fn an_id_is_of_its_route(world: World) {
+    let mut worker = worker(&world).await;
+    apply(&mut worker, &[("a", "a1")]).await.unwrap();
+    let mut target = (*worker.target).clone();
+    target.route = "another".into();
+    worker.target = Arc::new(target);
+    assert_eq!(repeats(&mut worker, &[("a", "a2")]).await, 0);
+}
+
+/// Whatever the usual collation of the database makes of letters, accents and spaces at an end.
+async fn an_id_is_kept_byte_by_byte(world: World) {
+    let mut worker = worker(&world).await;
+    let long = "x".repeat(255);
+    let ids = ["a", "A", "a ", " a", "ä", "a\u{308}", "ﬁ", "fi", "'", "\\", "%", &long];
+    let events: Vec<(&str, &str)> = ids.iter().map(|id| (*id, "new")).collect();
+    assert_eq!(repeats(&mut worker, &events).await, 0);
+    assert_eq!(repeats(&mut worker, &events).await, ids.len() as u64);
+}
+
+async fn a_batch_that_fails_leaves_no_mark(world: World) {
+    let mut worker = worker(&world).await;
+    let Err(ApplyError::Failed(fault)) = apply(&mut worker, &[("a", "a1"), ("b", "much too long")]).await else { panic!("the table takes it") };
+    assert_eq!(fault.class.as_str(), "poison", "{fault:?}");
+    assert_eq!(repeats(&mut worker, &[("a", "a1"), ("b", "b1")]).await, 0);
+    assert_eq!(notes(&world).await, ["a1", "b1"]);
+}
+
+async fn of_two_transactions_one_brings_the_id(world: World) {
+    worker(&world).await;
+    let mut first = session(&world).await;
+    assert_eq!(mark(first.as_mut(), 1, &["a", "b"]).await, [true, true]);
+    let second = {
+        let world = world.clone();
+        tokio::spawn(async move {
+            let mut session = session(&world).await;
+            let marked = mark(session.as_mut(), 2, &["a", "c"]).await;
+            session.commit().await.unwrap();
+            marked
+        })
+    };
+    first.commit().await.unwrap();
+    assert_eq!(second.await.unwrap(), [false, true]);
+}
+
+async fn what_is_rolled_back_is_not_known(world: World) {
+    worker(&world).await;
+    let mut first = session(&world).await;
+    assert_eq!(mark(first.as_mut(), 1, &["a"]).await, [true]);
+    first.rollback().await.unwrap();
+    let mut second = session(&world).await;
+    assert_eq!(mark(second.as_mut(), 2, &["a"]).await, [true]);
+    second.commit().await.unwrap();
+}
+
+async fn ids_expire_with_their_generation(world: World) {
+    let mut worker = worker(&world).await;
+    apply(&mut worker, &[("a", "a1")]).await.unwrap();
+    for _ in 0..2 {
+        roll_over(&worker.sink).await;
+        assert_eq!(repeats(&mut worker, &[("a", "a2")]).await, 1, "an older generation is looked at");
+    }
+    apply(&mut worker, &[("b", "b1")]).await.unwrap();
+    roll_over(&worker.sink).await;
+    assert_eq!(repeats(&mut worker, &[("a", "a3"), ("b", "b2")]).await, 1, "a has expired, b has not");
+    assert_eq!(notes(&world).await, ["a1", "a3", "b1"]);
+    // Once round all tables, and each new one is empty.
+    for _ in 0..5 {
+        roll_over(&worker.sink).await;
+    }
+    assert_eq!(repeats(&mut worker, &[("a", "a4"), ("b", "b3")]).await, 0);
+}
+
+async fn ids_are_kept_for_their_retention(world: World) {
+    let worker = worker(&world).await;
+    let hour = Duration::from_secs(3600);
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::Nothing);
+    let table = world.bookkeeping("oncesink_processed_event_generation");
+    world.run(&format!("UPDATE {table} SET opened_at = opened_at - 1790000, previous_opened_at = previous_opened_at - 3610000")).await;
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::Nothing, "the newest generation is not half as old as the retention");
+    world.run(&format!("UPDATE {table} SET opened_at = opened_at - 20000, previous_opened_at = previous_opened_at + 20000")).await;
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::Nothing, "the newest id of the oldest is not as old as the retention");
+    world.run(&format!("UPDATE {table} SET previous_opened_at = previous_opened_at - 20000")).await;
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::RolledOver);
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::Emptied);
+    assert_eq!(expire(&worker.sink, hour, Vec::new()).await, Expired::Nothing);
+}
+
+async fn the_longest_retention_holds_for_all(world: World) {
+    let worker = worker(&world).await;
+    let of = |pipeline: &str, seconds| Expiry { pipeline: pipeline.into(), retention: Duration::from_secs(seconds), committed: Vec::new() };
+    assert_eq!(worker.sink.expire(&of("another", 3600)).await.unwrap(), Expired::Nothing);
+    assert_eq!(worker.sink.expire(&of(PIPELINE, 0)).await.unwrap(), Expired::Nothing);
+    assert_eq!(worker.sink.expire(&of("another", 0)).await.unwrap(), Expired::RolledOver);
+}
+
+async fn nothing_expires_that_kafka_may_deliver_again(world: World) {
+    let mut worker = worker(&world).await;
+    let mut request = crate::world::request();
+    request.wanted[0].delivery = Delivery::AtLeastOnce;
+    let claimed = worker.sink.claim(&request).await.unwrap().into_iter().next().unwrap().result.unwrap();
+    worker.claimed = Some(claimed);
+    let mut first = batch(&worker, &[("a", "a1"), ("b", "b1")]);
+    first.delivery = Delivery::AtLeastOnce;
+    worker.writer.apply(&first).await.unwrap();
+    roll_over(&worker.sink).await;
+    roll_over(&worker.sink).await;
+    let waits = Expired::Waits { partition: format!("pipeline {PIPELINE}, orders:0") };
+    assert_eq!(expire(&worker.sink, Duration::ZERO, Vec::new()).await, Expired::Emptied);
+    assert_eq!(expire(&worker.sink, Duration::ZERO, Vec::new()).await, waits);
+    assert_eq!(expire(&worker.sink, Duration::ZERO, vec![(partition(), NextOffset::new(1))]).await, waits, "one of the two may come again");
+    assert_eq!(expire(&worker.sink, Duration::ZERO, vec![(partition(), NextOffset::new(2))]).await, Expired::RolledOver);
+    assert_eq!(expire(&worker.sink, Duration::ZERO, vec![(partition(), NextOffset::ZERO)]).await, Expired::Emptied, "what was acknowledged stays so");
+}
+
+async fn thousands_of_ids_are_told_apart(world: World) {
+    let mut worker = worker(&world).await;
+    let ids: Vec<String> = (0..5000).map(|number| format!("event-{number}")).collect();
+    let events: Vec<(&str, &str)> = ids.iter().map(|id| (id.as_str(), "x")).collect();
+    assert_eq!(repeats(&mut worker, &events[1000..3000]).await, 0);
+    assert_eq!(repeats(&mut worker, &events).await, 2000);
+    assert_eq!(world.rows(&["count(*)"], "FROM log").await, ["5000"]);
+}
+
+async fn a_roll_over_waits_for_batches(world: World) {
+    let worker = worker(&world).await;
+    let mut holds = session(&world).await;
+    holds.hold_generation().await.unwrap();
+    let error = worker.sink.expire(&Expiry { pipeline: PIPELINE.into(), retention: Duration::ZERO, committed: Vec::new() }).await.unwrap_err();
+    assert_eq!(error.reason, "lock-timeout", "{error}");
+    assert_eq!(mark(holds.as_mut(), 1, &["a"]).await, [true]);
+    holds.commit().await.unwrap();
+    roll_over(&worker.sink).await;
+    let mut later = session(&world).await;
+    assert_eq!(mark(later.as_mut(), 2, &["a"]).await, [false]);
+}
+
+async fn one_keeps_house_at_a_time(world: World) {
+    let worker = worker(&world).await;
+    let mut keeps = session(&world).await;
+    assert!(keeps.keep_house().await.unwrap());
+    assert_eq!(expire(&worker.sink, Duration::ZERO, Vec::new()).await, Expired::SomebodyElseLooks);
+    drop(keeps);
+    // The server notices in its own time that the session is gone.
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while expire(&worker.sink, Duration::ZERO, Vec::new()).await == Expired::SomebodyElseLooks {
+        assert!(Instant::now() < deadline, "the house is never given back");
+        tokio::task::yield_now().await;
+    }
+}
+
+async fn a_roll_over_gets_through_under_load(world: World) {
+    let worker = worker(&world).await;
+    let (ended, batches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let writers: Vec<_> = (0..4)
+        .map(|writer| {
+            let (world, ended, batches) = (world.clone(), ended.clone(), batches.clone());
+            tokio::spawn(async move {
+                let mut session = world.database.connect().await.unwrap();
+                for round in 0.. {
+                    if ended.load(Ordering::Relaxed) {
+                        return;
+                    }
+                    let mut ids: Vec<String> = (0..1000).map(|number| format!("{writer}-{round}-{number}")).collect();
+                    ids.sort_unstable();
+                    let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                    session.begin().await.unwrap();
+                    assert!(mark(session.as_mut(), rand::random(), &ids).await.into_iter().all(|is_new| is_new));
+                    session.commit().await.unwrap();
+                    batches.fetch_add(1, Ordering::Relaxed);
+                }
+            })
+        })
+        .collect();
+    let mut slowest = Duration::ZERO;
+    for _ in 0..10 {
+        let seen = batches.load(Ordering::Relaxed);
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while batches.load(Ordering::Relaxed) < seen + 8 {
+            assert!(Instant::now() < deadline, "the writers stand still");
+            tokio::task::yield_now().await;
+        }
+        let began = Instant::now();
+        match expire(&worker.sink, Duration::ZERO, Vec::new()).await {
+            Expired::RolledOver | Expired::Emptied => slowest = slowest.max(began.elapsed()),
+            other => panic!("{other:?}"),
+        }
+    }
+    ended.store(true, Ordering::Relaxed);
+    for writer in writers {
+        writer.await.unwrap();
+    }
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}

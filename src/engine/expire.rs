@@ -1,0 +1,99 @@
+//! Processed events expire: now and then the database is asked to see to it.
+
+use std::time::Duration;
+
+use oncesink_sinks::{
+    checkpoint::{Expired, Expiry},
+    fault::Fault,
+    generation::look_every,
+    model::{Delivery, NextOffset, Partition},
+};
+use tokio::time::Instant;
+
+use super::run::{Done, Engine, Phase};
+
+/// After something was done there may be more to do.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
+
+/// When the database is asked next, and what it said last.
+#[derive(Debug)]
+pub(super) struct Expiring {
+    retention: Duration,
+    due: Instant,
+    is_asked: bool,
+    /// Said once, not at each look.
+    said: Option<String>,
+}
+
+impl Expiring {
+    pub fn new(retention: Duration, now: Instant) -> Self {
+        Self { retention, due: now + look_every(retention), is_asked: false, said: None }
+    }
+
+    pub fn due(&self) -> Option<Instant> {
+        (!self.is_asked).then_some(self.due)
+    }
+
+    fn says(&mut self, text: String) -> Option<&str> {
+        if self.said.as_ref() == Some(&text) {
+            return None;
+        }
+        Some(self.said.insert(text))
+    }
+}
+
+impl Engine {
+    /// One question at a time, in a task of its own: a roll-over may have to wait for batches.
+    pub fn expire(&mut self, now: Instant) {
+        let committed = self.acknowledged();
+        let Some(expiring) = self.expiring.as_mut().filter(|expiring| expiring.due <= now && !expiring.is_asked) else { return };
+        expiring.due = now + look_every(expiring.retention);
+        if self.phase != Phase::Running {
+            return;
+        }
+        expiring.is_asked = true;
+        let expiry = Expiry { pipeline: self.settings.pipeline.clone(), retention: expiring.retention, committed };
+        let (checkpoint, done) = (self.checkpoint.clone(), self.done.clone());
+        self.spawn(async move {
+            let _ = done.send(Done::Expired(checkpoint.expire(&expiry).await));
+        });
+    }
+
+    /// What Kafka will not deliver again, where that is not for the checkpoint to say.
+    fn acknowledged(&self) -> Vec<(Partition, NextOffset)> {
+        self.lanes
+            .iter()
+            .filter(|(_, lane)| lane.delivery != Delivery::ExactlyOnce && lane.may_commit())
+            .filter_map(|(partition, lane)| Some((partition.clone(), lane.acknowledged?)))
+            .collect()
+    }
+
+    pub fn expired(&mut self, result: Result<Expired, Fault>) {
+        let pipeline = self.settings.pipeline.clone();
+        let Some(expiring) = self.expiring.as_mut() else { return };
+        expiring.is_asked = false;
+        match result {
+            Ok(Expired::Nothing | Expired::SomebodyElseLooks) => expiring.said = None,
+            Ok(done @ (Expired::Emptied | Expired::RolledOver)) => {
+                expiring.said = None;
+                expiring.due = Instant::now() + LOOK_AGAIN;
+                if done == Expired::RolledOver {
+                    tracing::info!(%pipeline, "processed events: new ids go to the next table, the oldest ids have expired");
+                }
+            }
+            Ok(Expired::Waits { partition }) => {
+                if let Some(text) = expiring.says(format!(
+                    "processed events do not expire yet: the group has not committed what was applied of {partition}, so it may be delivered again. \
+                     It goes on when a worker of that pipeline runs; if none ever will, delete the pipeline's rows from oncesink_checkpoint"
+                )) {
+                    tracing::warn!(%pipeline, "{text}");
+                }
+            }
+            Err(fault) => {
+                if let Some(text) = expiring.says(fault.to_string()) {
+                    tracing::warn!(%pipeline, fault = %text, "processed events cannot expire; tried again later, nothing is lost");
+                }
+            }
+        }
+    }
+}
