@@ -19,7 +19,7 @@ INSERT INTO {schema}.oncesink_processed_event_generation (id, generation, opened
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_0 (
     pipeline  varchar(255)   NOT NULL,
     route     varchar(255)   NOT NULL,
-    event_id  varbinary(255) NOT NULL,
+    event_id  varbinary(512) NOT NULL,
     -- The batch that brought the id: an insert here does not tell which of its rows are new.
     batch_id  bigint         NOT NULL,
     PRIMARY KEY (pipeline, route, event_id)
@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_0 (
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_1 (
     pipeline  varchar(255)   NOT NULL,
     route     varchar(255)   NOT NULL,
-    event_id  varbinary(255) NOT NULL,
+    event_id  varbinary(512) NOT NULL,
     -- The batch that brought the id: an insert here does not tell which of its rows are new.
     batch_id  bigint         NOT NULL,
     PRIMARY KEY (pipeline, route, event_id)
@@ -37,7 +37,7 @@ CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_1 (
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_2 (
     pipeline  varchar(255)   NOT NULL,
     route     varchar(255)   NOT NULL,
-    event_id  varbinary(255) NOT NULL,
+    event_id  varbinary(512) NOT NULL,
     -- The batch that brought the id: an insert here does not tell which of its rows are new.
     batch_id  bigint         NOT NULL,
     PRIMARY KEY (pipeline, route, event_id)
@@ -46,7 +46,7 @@ CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_2 (
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_3 (
     pipeline  varchar(255)   NOT NULL,
     route     varchar(255)   NOT NULL,
-    event_id  varbinary(255) NOT NULL,
+    event_id  varbinary(512) NOT NULL,
     -- The batch that brought the id: an insert here does not tell which of its rows are new.
     batch_id  bigint         NOT NULL,
     PRIMARY KEY (pipeline, route, event_id)

@@ -4,37 +4,48 @@ use std::cmp::Ordering;
 
 use crate::model::{Batch, Rows};
 
-/// The event ids of rows of one target, each once, sorted by their bytes: in that order the database locks them, so that two batches
+/// The event ids of the rows of one route, each once, sorted by their bytes: in that order the database locks them, so that two batches
 /// never wait for each other in a circle.
+///
+/// A route may have several [`Rows`] in a batch: one for each of its topics, and others once its table is described again.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Marks<'a> {
     pub ids: Vec<&'a str>,
     /// For each id, its first row in (partition, offset) order.
-    rows: Vec<u32>,
+    first: Vec<Place>,
+}
+
+/// A row of the batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Place {
+    /// An index into [`crate::model::Content::rows`].
+    pub rows: usize,
+    pub row: u32,
 }
 
 impl<'a> Marks<'a> {
-    /// `selection`: the rows of `rows` that belong to the batch.
+    /// `places`: the rows of the route that belong to the batch.
     #[must_use]
-    pub fn of(batch: &Batch, rows: &'a Rows, selection: &[u32]) -> Self {
-        let order = |row: u32| {
-            let mark = &batch.content.records[rows.records[row as usize] as usize];
-            (&batch.content.partitions[mark.partition as usize], mark.offset, row)
+    pub fn of(batch: &'a Batch, places: &[Place]) -> Self {
+        let of = |place: Place| -> &'a Rows { &batch.content.rows[place.rows] };
+        let order = |place: Place| {
+            let mark = &batch.content.records[of(place).records[place.row as usize] as usize];
+            (&batch.content.partitions[mark.partition as usize], mark.offset, place)
         };
-        let mut sorted: Vec<(&str, u32)> = selection.iter().map(|row| (rows.event_id(*row), *row)).collect();
-        sorted.sort_unstable_by(|(left, left_row), (right, right_row)| match left.as_bytes().cmp(right.as_bytes()) {
-            Ordering::Equal => order(*left_row).cmp(&order(*right_row)),
+        let mut sorted: Vec<(&str, Place)> = places.iter().map(|place| (of(*place).event_id(place.row), *place)).collect();
+        sorted.sort_unstable_by(|(left, left_place), (right, right_place)| match left.as_bytes().cmp(right.as_bytes()) {
+            Ordering::Equal => order(*left_place).cmp(&order(*right_place)),
             unequal => unequal,
         });
         sorted.dedup_by(|(later, _), (earlier, _)| later == earlier);
-        let (ids, rows) = sorted.into_iter().unzip();
-        Self { ids, rows }
+        let (ids, first) = sorted.into_iter().unzip();
+        Self { ids, first }
     }
 
     /// The rows whose event the database did not know, in the order in which they were taken. `is_new`: one for each id.
     #[must_use]
-    pub fn new_rows(&self, is_new: &[bool]) -> Vec<u32> {
-        let mut rows: Vec<u32> = self.rows.iter().zip(is_new).filter(|(_, is_new)| **is_new).map(|(row, _)| *row).collect();
+    pub fn new_rows(&self, is_new: &[bool]) -> Vec<Place> {
+        let mut rows: Vec<Place> = self.first.iter().zip(is_new).filter(|(_, is_new)| **is_new).map(|(place, _)| *place).collect();
         rows.sort_unstable();
         rows
     }

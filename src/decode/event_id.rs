@@ -7,7 +7,7 @@ use super::{Broken, input::Input, rule};
 /// Where the id of a record's event comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum EventIdSource {
-    /// `orders:3@88211`: a record that Kafka delivers again is a repeat, one that its producer sends again is not.
+    /// `orders:3@88211`, with the time and a hash of the record: a record that Kafka delivers again is a repeat, one that its producer sends again is not.
     Coordinate,
     /// A path below the value; not empty.
     Value(Vec<String>),

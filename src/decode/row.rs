@@ -345,8 +345,9 @@ fn foreign_rows() -> Broken {
     Broken::new(rule::WRONG_TYPE, "the rows were made for another table")
 }
 
-/// As [`oncesink_sinks::model::Coordinate`] is written, without a copy of its topic.
+/// Where a record stands, and what it says: in a topic that was made again the same place is another event.
 fn write_coordinate(bytes: &mut Vec<u8>, record: &RecordRef<'_>) {
+    let identity = record.identity();
     // Writing to memory cannot fail.
-    let _ = write!(bytes, "{}@{}", record.partition(), record.offset);
+    let _ = write!(bytes, "{}@{}#{:x}-{:x}", record.partition(), record.offset, identity.timestamp, identity.hash);
 }

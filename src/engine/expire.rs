@@ -27,7 +27,8 @@ pub(super) struct Expiring {
 
 impl Expiring {
     pub fn new(retention: Duration, now: Instant) -> Self {
-        Self { retention, due: now + look_every(retention), is_asked: false, said: None }
+        // At once: until the database knows how long ids are to be kept here, others may let them expire.
+        Self { retention, due: now, is_asked: false, said: None }
     }
 
     pub fn due(&self) -> Option<Instant> {
@@ -45,8 +46,11 @@ impl Expiring {
 impl Engine {
     /// One question at a time, in a task of its own: a roll-over may have to wait for batches.
     pub fn expire(&mut self, now: Instant) {
+        if self.expiring.as_ref().and_then(Expiring::due).is_none_or(|due| due > now) {
+            return;
+        }
         let committed = self.acknowledged();
-        let Some(expiring) = self.expiring.as_mut().filter(|expiring| expiring.due <= now && !expiring.is_asked) else { return };
+        let Some(expiring) = self.expiring.as_mut() else { return };
         expiring.due = now + look_every(expiring.retention);
         if self.phase != Phase::Running {
             return;
@@ -84,7 +88,8 @@ impl Engine {
             Ok(Expired::Waits { partition }) => {
                 if let Some(text) = expiring.says(format!(
                     "processed events do not expire yet: the group has not committed what was applied of {partition}, so it may be delivered again. \
-                     It goes on when a worker of that pipeline runs; if none ever will, delete the pipeline's rows from oncesink_checkpoint"
+                     It goes on when a worker of that pipeline runs and reads it; a pipeline that keeps no events any more: delete its row from \
+                     oncesink_processed_event_retention"
                 )) {
                     tracing::warn!(%pipeline, "{text}");
                 }

@@ -207,7 +207,7 @@ pub(super) struct Route {
     /// What a record does to the table.
     #[schemars(extend("default" = "upsert"))]
     pub write: Option<Write>,
-    /// Instead of `write`: a new key makes its row, and each column of a row that is there takes the record into account by a rule of its own: `accumulate: { balance: add, last_seen: max }`. Only under exactly-once, where no record counts twice.
+    /// Instead of `write`: a new key makes its row, and each column of a row that is there takes the record into account by a rule of its own: `accumulate: { balance: add, last_seen: max }`. Only where no record counts twice: under exactly-once, or with `dedup: [processed-event]`.
     pub accumulate: Option<BTreeMap<String, Accumulate>>,
     /// A column of the table by which the newer of two writes wins, whatever order they come in.
     pub version: Option<String>,

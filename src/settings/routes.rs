@@ -371,7 +371,13 @@ fn judge_event_id(written: Option<&str>, config: &RouteConfig, path: &str, judgi
             judging.find(&at, "a key of this format has no fields", "write `key` for all of it, or key_format: json");
             EventIdSource::Coordinate
         }
-        Ok(ColumnSource::Key(fields)) => EventIdSource::Key(fields),
+        Ok(ColumnSource::Key(fields)) => {
+            if fields.is_empty() && matches!(config.write, WriteMode::Upsert | WriteMode::Update | WriteMode::Accumulate) {
+                let message = "the record's key tells which row it means: every later record of a key would be taken for a repeat of its first";
+                judging.find(&at, message, "take the id of what happened, such as value.event_id or headers.ce_id");
+            }
+            EventIdSource::Key(fields)
+        }
         Ok(ColumnSource::Header(name)) => EventIdSource::Header(name),
         Ok(_) => {
             judging.find(

@@ -116,7 +116,7 @@ impl ProcessedEvents for MySqlSession {
             "SELECT generation, opened_at, previous_opened_at, emptied, CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED), \
              (SELECT coalesce(max(milliseconds), 0) FROM {schema}.oncesink_processed_event_retention), \
              (SELECT concat('pipeline ', e.pipeline, ', ', e.topic, ':', e.`partition`) FROM {schema}.oncesink_processed_event_end e \
-              JOIN {schema}.oncesink_checkpoint p ON {} LEFT JOIN {schema}.oncesink_committed c ON {} \
+              JOIN {schema}.oncesink_processed_event_retention r ON r.pipeline = e.pipeline JOIN {schema}.oncesink_checkpoint p ON {} LEFT JOIN {schema}.oncesink_committed c ON {} \
               WHERE e.generation = g.generation - 2 AND p.delivery <> 'exactly-once' AND coalesce(c.next_offset, 0) < e.next_offset \
               ORDER BY 1 LIMIT 1) \
              FROM {schema}.oncesink_processed_event_generation g WHERE g.id = 1",
@@ -141,7 +141,7 @@ impl ProcessedEvents for MySqlSession {
     async fn empty_next(&mut self, newest: Generation) -> Result<(), Fault> {
         let next = newest.next();
         // A backup that reads the table must not be waited for: whoever waits for a table stands in the way of all who come later.
-        self.run(format!("SET SESSION lock_wait_timeout = 1; TRUNCATE TABLE {}", self.table(next)), During::Bookkeeping).await?;
+        self.run(format!("SET SESSION lock_wait_timeout = 1, innodb_lock_wait_timeout = 2; TRUNCATE TABLE {}", self.table(next)), During::Bookkeeping).await?;
         let text = format!("UPDATE {}.oncesink_processed_event_generation SET emptied = ? WHERE id = 1", self.options.schema());
         self.execute(sqlx::query(execute::once(text)).bind(next.0), During::Bookkeeping).await.map(|_| ())
     }

@@ -8,7 +8,7 @@ use sqlx::Row;
 use super::session::PostgresSession;
 use crate::{
     execute::{self, quoted_text},
-    fault::{During, Fault},
+    fault::{During, Fault, FaultClass},
     generation::{Generation, Generations},
     model::{NextOffset, Partition},
     processed_events::{EventMarks, ProcessedEvents, generation_is_gone},
@@ -73,6 +73,7 @@ impl ProcessedEventStatements {
                 "SELECT generation, opened_at, previous_opened_at, emptied, (extract(epoch FROM clock_timestamp()) * 1000)::int8, \
                  (SELECT coalesce(max(milliseconds), 0) FROM {schema}.oncesink_processed_event_retention), \
                  (SELECT format('pipeline %s, %s:%s', e.pipeline, e.topic, e.partition) FROM {schema}.oncesink_processed_event_end e \
+                  JOIN {schema}.oncesink_processed_event_retention r USING (pipeline) \
                   JOIN {schema}.oncesink_checkpoint p USING (pipeline, topic, partition) \
                   LEFT JOIN {schema}.oncesink_committed c USING (pipeline, topic, partition) \
                   WHERE e.generation = g.generation - 2 AND p.delivery <> 'exactly-once' AND coalesce(c.next_offset, 0) < e.next_offset \
@@ -119,7 +120,12 @@ impl ProcessedEvents for PostgresSession {
         // They come in the order in which they were sent.
         let added = self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0)).await?;
         let mut added = added.iter().map(String::as_str).peekable();
-        Ok(marks.ids.iter().map(|id| added.next_if_eq(id).is_some()).collect())
+        let is_new = marks.ids.iter().map(|id| added.next_if_eq(id).is_some()).collect();
+        if added.peek().is_some() {
+            // Their records would be left out for good.
+            return Err(Fault::new(FaultClass::Halt, "event-ids", "PostgreSQL returned event ids in another order than they were sent"));
+        }
+        Ok(is_new)
     }
 
     async fn keep_house(&mut self) -> Result<bool, Fault> {

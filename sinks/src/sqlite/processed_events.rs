@@ -18,7 +18,7 @@ use crate::{
 const GENERATIONS: &str = "SELECT generation, opened_at, previous_opened_at, emptied, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), \
     (SELECT coalesce(max(milliseconds), 0) FROM oncesink_processed_event_retention), \
     (SELECT 'pipeline ' || e.pipeline || ', ' || e.topic || ':' || e.partition FROM oncesink_processed_event_end e \
-     JOIN oncesink_checkpoint p USING (pipeline, topic, partition) LEFT JOIN oncesink_committed c USING (pipeline, topic, partition) \
+     JOIN oncesink_processed_event_retention r USING (pipeline) JOIN oncesink_checkpoint p USING (pipeline, topic, partition) LEFT JOIN oncesink_committed c USING (pipeline, topic, partition) \
      WHERE e.generation = g.generation - 2 AND p.delivery <> 'exactly-once' AND coalesce(c.next_offset, 0) < e.next_offset ORDER BY 1 LIMIT 1) \
     FROM oncesink_processed_event_generation g";
 

@@ -1,15 +1,15 @@
 //! The transaction of a batch.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
 use crate::{
     checkpoint::CheckpointRow,
     compact::compact,
-    fault::{Fault, reason},
+    fault::{Fault, FaultClass, reason},
     fence,
-    marks::Marks,
+    marks::{Marks, Place},
     model::{Batch, DedupBackend, Partition},
     outcome::Standing,
     planted,
@@ -105,27 +105,36 @@ struct Selection {
     deduplicated: u64,
 }
 
-/// Marks the events of the batch, for all targets before the rows of any: that is the lock order. One selection a target.
+/// Marks the events of the batch, for all routes before the rows of any, and the routes by their names: that is the lock order.
+/// One selection for each of the batch's rows.
 async fn mark(session: &mut dyn Session, batch: &Batch) -> Result<Vec<Selection>, Fault> {
-    let mut generation = None;
-    let mut selections = Vec::with_capacity(batch.content.rows.len());
-    for rows in &batch.content.rows {
-        let selected = batch.selection(rows);
-        if selected.is_empty() || !rows.target.dedup.contains(&DedupBackend::ProcessedEvent) {
-            selections.push(Selection { selected, deduplicated: 0 });
+    let mut selections: Vec<Selection> = batch.content.rows.iter().map(|rows| Selection { selected: batch.selection(rows), deduplicated: 0 }).collect();
+    let mut routes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    for (index, (rows, selection)) in batch.content.rows.iter().zip(&selections).enumerate() {
+        if rows.target.dedup.contains(&DedupBackend::ProcessedEvent) && !selection.selected.is_empty() {
+            if rows.event_ids.len() != rows.len() {
+                // Rows without an id would all be one event.
+                return Err(Fault::new(FaultClass::Halt, "event-ids", format!("a batch of route {} has rows without an event id", rows.target.route)));
+            }
+            routes.entry(&rows.target.route).or_default().extend(selection.selected.iter().map(|row| Place { rows: index, row: *row }));
+        }
+    }
+    if routes.is_empty() {
+        return Ok(selections);
+    }
+    let generation = if planted!(GenerationNotHeld) { session.generations().await?.newest } else { session.hold_generation().await? };
+    for (route, places) in routes {
+        let marks = Marks::of(batch, &places);
+        let is_new = session.mark(&EventMarks { generation, pipeline: &batch.pipeline, route, ids: &marks.ids, batch: batch.id }).await?;
+        if planted!(RepeatInBatchIsWritten) && is_new.iter().all(|is_new| *is_new) {
             continue;
         }
-        let held = match generation {
-            Some(held) => held,
-            None if planted!(GenerationNotHeld) => session.generations().await?.newest,
-            None => session.hold_generation().await?,
-        };
-        generation = Some(held);
-        let marks = Marks::of(batch, rows, &selected);
-        let is_new =
-            session.mark(&EventMarks { generation: held, pipeline: &batch.pipeline, route: &rows.target.route, ids: &marks.ids, batch: batch.id }).await?;
-        let new = if planted!(RepeatInBatchIsWritten) && is_new.iter().all(|is_new| *is_new) { selected.clone() } else { marks.new_rows(&is_new) };
-        selections.push(Selection { deduplicated: (selected.len() - new.len()) as u64, selected: new });
+        let new = marks.new_rows(&is_new);
+        for (index, selection) in selections.iter_mut().enumerate().filter(|(index, _)| places.iter().any(|place| place.rows == *index)) {
+            let before = selection.selected.len();
+            selection.selected = new.iter().filter(|place| place.rows == index).map(|place| place.row).collect();
+            selection.deduplicated = (before - selection.selected.len()) as u64;
+        }
     }
     Ok(selections)
 }

@@ -25,6 +25,7 @@ use crate::{
 on_each!(
     an_event_takes_effect_once,
     an_id_is_of_its_route,
+    rows_of_one_route_share_their_events,
     an_id_is_kept_byte_by_byte,
     a_batch_that_fails_leaves_no_mark,
     of_two_transactions_one_brings_the_id,
@@ -113,6 +114,22 @@ async fn an_event_takes_effect_once(world: World) {
     assert_eq!(repeats(&mut worker, &[("a", "a3"), ("d", "d2")]).await, 2, "a batch of repeats only");
     assert_eq!(notes(&world).await, ["a1", "b1", "c1", "d1"]);
     assert_eq!(worker.next, NextOffset::new(8), "the checkpoint passes repeats too");
+}
+
+/// A route that takes two topics, or whose table was described again, has two sets of rows in one batch.
+async fn rows_of_one_route_share_their_events(world: World) {
+    let mut worker = worker(&world).await;
+    let mut both = batch(&worker, &[("a", "a1"), ("b", "b1"), ("c", "c1")]);
+    let mut others = batch(&worker, &[("a", "a2"), ("d", "d1")]);
+    let mut rows = Arc::get_mut(&mut others.content).unwrap().rows.remove(0);
+    rows.target = Arc::new((*worker.target).clone());
+    rows.records = vec![1, 2];
+    Arc::get_mut(&mut both.content).unwrap().rows.push(rows);
+    let applied = worker.writer.apply(&both).await.unwrap();
+    assert_eq!(applied.deduplicated, [0, 1]);
+    worker.next = both.spans[0].to;
+    assert_eq!(repeats(&mut worker, &[("d", "d2"), ("e", "e1")]).await, 1);
+    assert_eq!(notes(&world).await, ["a1", "b1", "c1", "d1", "e1"]);
 }
 
 async fn an_id_is_of_its_route(world: World) {

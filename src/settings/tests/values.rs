@@ -130,7 +130,7 @@ fn tombstones_and_dedup_follow_from_the_rest() {
     assert_eq!(dedup(", delivery: at-least-once, write: append, dedup: []"), []);
     assert_eq!(dedup(", delivery: at-least-once, write: append, dedup: [processed-event]"), [DedupBackend::ProcessedEvent]);
     assert_eq!(dedup(", dedup: [checkpoint, processed-event]"), [DedupBackend::ProcessedEvent, DedupBackend::Checkpoint], "in the order in which they run");
-    let event_id = |source: &str| loaded(&route(&format!(", dedup: [processed-event], event_id: {source}"))).routes[0].event_id.clone();
+    let event_id = |source: &str| loaded(&route(&format!(", write: append, dedup: [processed-event], event_id: {source}"))).routes[0].event_id.clone();
     assert_eq!(event_id("value.meta.id"), EventIdSource::Value(vec!["meta".to_owned(), "id".to_owned()]));
     assert_eq!((event_id("key"), event_id("headers.ce_id")), (EventIdSource::Key(Vec::new()), EventIdSource::Header("ce_id".to_owned())));
     assert_eq!(loaded(&route(", dedup: [processed-event]")).routes[0].event_id, EventIdSource::Coordinate);

@@ -109,8 +109,8 @@ events! {
     CommitLostAfter = "lost reply: had taken effect",
     CommitLostLater = "lost reply: takes effect later",
     // Processed events.
-    EventKnown = "event known and left out",
-    WaitedForEvent = "waited for another transaction with the same event",
+    KnownAlready = "event known and left out",
+    WaitedForSameId = "waited for another transaction with the same event",
     RolledOver = "processed events rolled over",
     RollOverWaited = "roll-over waited for batches",
     RollOverHeldBack = "roll-over held back by what may be delivered again",

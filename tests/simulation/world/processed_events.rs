@@ -61,13 +61,13 @@ impl ProcessedEvents for SimulatedSession {
             let older = marks.generation.looked_at();
             let knows = |session: &Self, generation: Generation| session.sim.lock().server.knows_event(session.connection, table(generation), &route, id);
             if older.into_iter().any(|generation| knows(self, generation)) || knows(self, marks.generation) {
-                self.sim.lock().story.count(Event::EventKnown);
+                self.sim.lock().story.count(Event::KnownAlready);
                 is_new.push(false);
                 continue;
             }
             let lock = Lock::Event(route.clone(), format!("{}/{id}", table(marks.generation)));
             if self.sim.lock().server.is_held_by_another(self.connection, &lock) {
-                self.sim.lock().story.count(Event::WaitedForEvent);
+                self.sim.lock().story.count(Event::WaitedForSameId);
             }
             self.acquire(lock).await?;
             let is_known = knows(self, marks.generation);
