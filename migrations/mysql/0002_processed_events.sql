@@ -25,32 +25,11 @@ CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_0 (
     PRIMARY KEY (pipeline, route, event_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
-CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_1 (
-    pipeline  varchar(255)   NOT NULL,
-    route     varchar(255)   NOT NULL,
-    event_id  varbinary(512) NOT NULL,
-    -- The batch that brought the id: an insert here does not tell which of its rows are new.
-    batch_id  bigint         NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_1 LIKE {schema}.oncesink_processed_event_0;
 
-CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_2 (
-    pipeline  varchar(255)   NOT NULL,
-    route     varchar(255)   NOT NULL,
-    event_id  varbinary(512) NOT NULL,
-    -- The batch that brought the id: an insert here does not tell which of its rows are new.
-    batch_id  bigint         NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_2 LIKE {schema}.oncesink_processed_event_0;
 
-CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_3 (
-    pipeline  varchar(255)   NOT NULL,
-    route     varchar(255)   NOT NULL,
-    event_id  varbinary(512) NOT NULL,
-    -- The batch that brought the id: an insert here does not tell which of its rows are new.
-    batch_id  bigint         NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
+CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_3 LIKE {schema}.oncesink_processed_event_0;
 
 -- How long each pipeline wants its ids kept: the longest holds for all.
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_retention (

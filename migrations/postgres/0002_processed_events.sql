@@ -21,26 +21,11 @@ CREATE TABLE {schema}.oncesink_processed_event_0 (
     PRIMARY KEY (pipeline, route, event_id)
 );
 
-CREATE TABLE {schema}.oncesink_processed_event_1 (
-    pipeline  text COLLATE "C" NOT NULL,
-    route     text COLLATE "C" NOT NULL,
-    event_id  text COLLATE "C" NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-);
+CREATE TABLE {schema}.oncesink_processed_event_1 (LIKE {schema}.oncesink_processed_event_0 INCLUDING ALL);
 
-CREATE TABLE {schema}.oncesink_processed_event_2 (
-    pipeline  text COLLATE "C" NOT NULL,
-    route     text COLLATE "C" NOT NULL,
-    event_id  text COLLATE "C" NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-);
+CREATE TABLE {schema}.oncesink_processed_event_2 (LIKE {schema}.oncesink_processed_event_0 INCLUDING ALL);
 
-CREATE TABLE {schema}.oncesink_processed_event_3 (
-    pipeline  text COLLATE "C" NOT NULL,
-    route     text COLLATE "C" NOT NULL,
-    event_id  text COLLATE "C" NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
-);
+CREATE TABLE {schema}.oncesink_processed_event_3 (LIKE {schema}.oncesink_processed_event_0 INCLUDING ALL);
 
 -- How long each pipeline wants its ids kept: the longest holds for all.
 CREATE TABLE {schema}.oncesink_processed_event_retention (

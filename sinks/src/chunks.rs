@@ -8,7 +8,7 @@ pub(crate) struct ChunkLimits {
 }
 
 /// Cuts a selection into runs of a few sizes only, so that each statement is prepared once: as many rows as fit, then powers of two.
-pub(crate) fn chunks(selection: &[u32], columns: usize, limits: ChunkLimits) -> Vec<&[u32]> {
+pub(crate) fn chunks<T>(selection: &[T], columns: usize, limits: ChunkLimits) -> Vec<&[T]> {
     let most = (limits.binds / columns.max(1)).clamp(1, limits.rows);
     let mut chunks = Vec::new();
     let mut rest = selection;

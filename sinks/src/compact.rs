@@ -34,10 +34,7 @@ pub fn compact(batch: &Batch, rows: &Rows, mut selection: Vec<u32>) -> Compacted
     if rows.target.write == WriteMode::Append {
         return Compacted { rounds: in_order_taken(rows, selection), ..Compacted::default() };
     }
-    let order = |row: u32| {
-        let mark = &batch.content.records[rows.records[row as usize] as usize];
-        (&batch.content.partitions[mark.partition as usize], mark.offset, row)
-    };
+    let order = |row: u32| (batch.place_in_log(rows, row), row);
     if rows.target.key_equality == KeyEquality::Database {
         selection.sort_unstable_by(|left, right| order(*left).cmp(&order(*right)));
         return Compacted { rounds: one_by_one(rows, &selection), ..Compacted::default() };
@@ -205,7 +202,8 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BatchId, Claim, Content, Delivery, Generated, Identifier, Kind, NextOffset, Partition, RecordMark, Rule, Span, Table, TableColumn, TableName, Target,
+        BatchId, Claim, Content, Delivery, Kind, NextOffset, Partition, RecordMark, Rule, Span, Target,
+        sample::{self, column},
     };
 
     /// id, version, a, b; an absent cell is `None`, a null one `Some(None)`.
@@ -225,32 +223,9 @@ mod tests {
     const RULES: [Rule; 3] = [Rule::First, Rule::Add, Rule::Replace];
 
     fn target(write: WriteMode, versioned: bool, key_equality: KeyEquality) -> Arc<Target> {
-        let column = |name: &str| TableColumn {
-            name: Identifier::new(name),
-            kind: Kind::Int { bits: 64 },
-            declared: "bigint".to_owned(),
-            nullable: name != "id",
-            has_default: false,
-            generated: Generated::No,
-        };
-        let table = Table {
-            name: TableName::parse("t"),
-            columns: ["id", "version", "a", "b"].map(column).to_vec(),
-            keys: Vec::new(),
-            other_unique: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Arc::new(Target {
-            route: Arc::from("t"),
-            table: Arc::new(table),
-            columns: vec![0, 1, 2, 3],
-            key: vec![0],
-            key_equality,
-            version: versioned.then_some(1),
-            write,
-            dedup: Vec::new(),
-            accumulate: if write == WriteMode::Accumulate { [&[Rule::Replace], &RULES[..]].concat() } else { Vec::new() },
-        })
+        let columns = ["id", "version", "a", "b"].map(|name| column(name, Kind::Int { bits: 64 }, "bigint", name != "id")).to_vec();
+        let accumulate = if write == WriteMode::Accumulate { [&[Rule::Replace], &RULES[..]].concat() } else { Vec::new() };
+        Arc::new(Target { key_equality, version: versioned.then_some(1), accumulate, ..sample::target("t", columns, write) })
     }
 
     fn batch(rows: &[Row], write: WriteMode, versioned: bool, key_equality: KeyEquality) -> Batch {

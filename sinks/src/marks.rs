@@ -1,7 +1,5 @@
 //! The events of a batch: which of its rows bring an id, and which repeat one that an earlier row brings. Pure.
 
-use std::cmp::Ordering;
-
 use crate::model::{Batch, Rows};
 
 /// The event ids of the rows of one route, each once, sorted by their bytes: in that order the database locks them, so that two batches
@@ -28,15 +26,9 @@ impl<'a> Marks<'a> {
     #[must_use]
     pub fn of(batch: &'a Batch, places: &[Place]) -> Self {
         let of = |place: Place| -> &'a Rows { &batch.content.rows[place.rows] };
-        let order = |place: Place| {
-            let mark = &batch.content.records[of(place).records[place.row as usize] as usize];
-            (&batch.content.partitions[mark.partition as usize], mark.offset, place)
-        };
+        let order = |place: Place| (batch.place_in_log(of(place), place.row), place);
         let mut sorted: Vec<(&str, Place)> = places.iter().map(|place| (of(*place).event_id(place.row), *place)).collect();
-        sorted.sort_unstable_by(|(left, left_place), (right, right_place)| match left.as_bytes().cmp(right.as_bytes()) {
-            Ordering::Equal => order(*left_place).cmp(&order(*right_place)),
-            unequal => unequal,
-        });
+        sorted.sort_unstable_by(|(left, left_place), (right, right_place)| left.cmp(right).then_with(|| order(*left_place).cmp(&order(*right_place))));
         sorted.dedup_by(|(later, _), (earlier, _)| later == earlier);
         let (ids, first) = sorted.into_iter().unzip();
         Self { ids, first }

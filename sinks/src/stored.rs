@@ -1,9 +1,10 @@
-//! A checkpoint row as every database keeps it: its columns, and how they are read.
+//! What every database keeps in the same columns, and how they are read: checkpoint rows, and the generations of processed events.
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
 use crate::{
     checkpoint::{CheckpointRow, StoredHalt},
+    generation::{Generation, Generations},
     model::{BatchId, Claim, ClaimId, Delivery, Epoch, LastRecord, NextOffset, Partition},
 };
 
@@ -62,4 +63,23 @@ where
     i32: for<'r> Decode<'r, R::Database> + Type<R::Database>,
 {
     Ok(Partition::new(&row.try_get::<String, _>(0)?, row.try_get(1)?))
+}
+
+/// Reads the one row that tells of the generations, in the order of its fields here.
+pub(crate) fn generations<R>(row: &R) -> Result<Generations, sqlx::Error>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+    i64: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(Generations {
+        newest: Generation(row.try_get(0)?),
+        opened_at: row.try_get(1)?,
+        previous_opened_at: row.try_get(2)?,
+        emptied: Generation(row.try_get(3)?),
+        now: row.try_get(4)?,
+        retention: row.try_get(5)?,
+        waits_for: row.try_get(6)?,
+    })
 }

@@ -172,41 +172,19 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{KeyEquality, Table, TableColumn, TableName, UniqueKey};
+    use crate::model::{
+        Table,
+        sample::{self, column},
+    };
 
     /// A key, a text that may be NULL and a number that may not.
     fn target(write: WriteMode) -> Target {
-        let column = |name: &str, kind: Kind, nullable: bool| TableColumn {
-            name: Identifier::new(name),
-            kind,
-            declared: String::new(),
-            nullable,
-            has_default: false,
-            generated: Generated::No,
-        };
-        let table = Table {
-            name: TableName::parse("orders"),
-            columns: vec![
-                column("id", Kind::Int { bits: 32 }, false),
-                column("note", Kind::Text { max_chars: None }, true),
-                column("total", Kind::Int { bits: 64 }, false),
-            ],
-            keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
-            other_unique: Vec::new(),
-            warnings: Vec::new(),
-        };
-        let key = if write == WriteMode::Append { Vec::new() } else { vec![0] };
-        Target {
-            route: "orders".into(),
-            table: Arc::new(table),
-            columns: vec![0, 1, 2],
-            key,
-            key_equality: KeyEquality::Bytes,
-            version: None,
-            write,
-            dedup: Vec::new(),
-            accumulate: Vec::new(),
-        }
+        let columns = vec![
+            column("id", Kind::Int { bits: 32 }, "", false),
+            column("note", Kind::Text { max_chars: None }, "", true),
+            column("total", Kind::Int { bits: 64 }, "", false),
+        ];
+        sample::target("orders", columns, write)
     }
 
     fn planned(write: WriteMode, operation: Operation, present: [bool; 3], guard: Option<usize>) -> WritePlan {

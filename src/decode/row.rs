@@ -144,15 +144,13 @@ impl RowDecoder {
         if !self.target.keeps_events() {
             return Ok(());
         }
-        let by_coordinate =
-            matches!(self.options.event_id, EventIdSource::Coordinate) || record.value.is_none() && matches!(self.options.event_id, EventIdSource::Value(_));
-        if by_coordinate {
-            rows.event_ids.push_with(|bytes| write_coordinate(bytes, record));
-            return Ok(());
-        }
         let mut key = None;
         let input = match &self.options.event_id {
-            EventIdSource::Coordinate | EventIdSource::Value(_) => in_value,
+            EventIdSource::Value(_) if record.value.is_some() => in_value,
+            EventIdSource::Coordinate | EventIdSource::Value(_) => {
+                rows.event_ids.push_with(|bytes| write_coordinate(bytes, record));
+                return Ok(());
+            }
             EventIdSource::Header(name) => match record.header(name) {
                 Some(Some(bytes)) => {
                     let text = std::str::from_utf8(bytes).map_err(|_| Broken::new(rule::NOT_UTF8, "the header of the event id is not UTF-8"))?;

@@ -46,6 +46,14 @@ pub struct RouteConfig {
     pub place: String,
 }
 
+impl RouteConfig {
+    /// The ids of its events are kept, so that a repeat is known.
+    #[must_use]
+    pub fn keeps_events(&self) -> bool {
+        self.dedup.contains(&DedupBackend::ProcessedEvent)
+    }
+}
+
 /// Where the value of a column comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ColumnSource {

@@ -1,8 +1,8 @@
 //! What the user writes: YAML, environment and `--set`, layered, validated, every problem at once.
 //!
 //! A file goes through these stages, each in its own file: [`yaml`] (texts with places) → [`written`] (variables put in, short forms
-//! written out) → [`layers`] (defaults, file, environment, `--set`) → [`structure`] (against the schema) → [`validate`] and [`routes`]
-//! (what a value means, and with which others) → [`Pipeline`].
+//! written out) → [`layers`] (defaults, file, environment, `--set`) → [`structure`] (against the schema) → [`validate`], [`routes`],
+//! [`write`](mod@write) and [`dedup`] (what a value means, and with which others) → [`Pipeline`].
 
 use std::{
     collections::BTreeMap,
@@ -10,6 +10,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
+mod dedup;
 mod document;
 mod expand;
 mod foreign;
@@ -31,6 +32,7 @@ mod tree;
 mod validate;
 mod values;
 mod words;
+mod write;
 mod written;
 mod yaml;
 

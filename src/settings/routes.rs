@@ -5,14 +5,16 @@ use std::{
     sync::Arc,
 };
 
-use oncesink_sinks::model::{DedupBackend, Delivery, Rule, WriteMode};
+use oncesink_sinks::model::{Delivery, WriteMode};
 
 use super::{
+    dedup::{judge_dedup, judge_event_id},
     document, schema,
     tree::{Content, Node, Origins, Source},
     validate::{Judging, default_node, is_nothing},
     values::{self, Topic},
     words::{self, Dedup},
+    write::{accumulate_rules, judge_accumulate, write_mode},
 };
 use crate::{
     decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
@@ -112,7 +114,7 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
             "leave it out, or write: upsert",
         );
     }
-    let accumulate: BTreeMap<String, Rule> = document.accumulate.unwrap_or_default().into_iter().map(|(column, word)| (column, rule(word))).collect();
+    let accumulate = accumulate_rules(document.accumulate);
     if write == WriteMode::Accumulate {
         let stops_repeats = delivery == Delivery::ExactlyOnce || document.dedup.iter().flatten().any(|dedup| *dedup == Dedup::ProcessedEvent);
         judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), stops_repeats, path, judging);
@@ -229,62 +231,6 @@ fn judge_table(table: &str, topics: &TopicSelector, path: &str, judging: &mut Ju
     }
 }
 
-/// `None`: a word that is none, and that is said.
-fn write_mode(document: &document::Route, path: &str, judging: &mut Judging<'_>) -> Option<WriteMode> {
-    let at = format!("{path}.accumulate");
-    match (&document.accumulate, document.write) {
-        (Some(rules), written) => {
-            if written.is_some() {
-                judging.find(
-                    &format!("{path}.write"),
-                    "`write` and `accumulate` are both written, and each says what a record does",
-                    "leave `write` out to accumulate",
-                );
-            }
-            if rules.is_empty() && !judging.reading.accounted.iter().any(|accounted| accounted.starts_with(&at)) {
-                judging.find(&at, "`accumulate` names no column", "name one: accumulate: { balance: add }; or leave it out");
-            }
-            Some(WriteMode::Accumulate)
-        }
-        // It is no table of rules, and that is said.
-        (None, None) if judging.reading.accounted.contains(&at) => Some(WriteMode::Accumulate),
-        (None, written) => written.map(|word| match word {
-            words::Write::Append => WriteMode::Append,
-            words::Write::Upsert => WriteMode::Upsert,
-            words::Write::Update => WriteMode::Update,
-            words::Write::InsertIfNew => WriteMode::InsertIfNew,
-        }),
-    }
-}
-
-fn judge_accumulate(
-    rules: &BTreeMap<String, Rule>,
-    key_columns: Option<&[String]>,
-    versioned: bool,
-    stops_repeats: bool,
-    path: &str,
-    judging: &mut Judging<'_>,
-) {
-    for column in rules.keys().filter(|column| key_columns.is_some_and(|key| key.contains(column))) {
-        let message = format!("`{column}` is in `key_columns`: it tells rows apart and never changes");
-        judging.find(&format!("{path}.accumulate.{column}"), message, "leave it out");
-    }
-    if !stops_repeats {
-        judging.find(
-            &format!("{path}.delivery"),
-            "a crash would repeat the batch in flight, and `accumulate` would take its records into account once more",
-            "write delivery: exactly-once, or dedup: [processed-event]",
-        );
-    }
-    if versioned {
-        judging.find(
-            &format!("{path}.version"),
-            "`version` leaves older records out, and `accumulate` takes every record into account",
-            "leave one of the two out; `max` keeps the newest time by itself",
-        );
-    }
-}
-
 fn judge_columns(columns: &BTreeMap<String, ColumnSource>, format: Format, key_format: KeyFormat, path: &str, judging: &mut Judging<'_>) {
     for (column, source) in columns {
         let at = format!("{path}.columns.{column}");
@@ -320,82 +266,6 @@ fn tombstone(written: Option<words::Tombstone>, write: WriteMode, versioned: boo
         }
         None if write == WriteMode::Append => Tombstone::BadRecord,
         None => Tombstone::Delete,
-    }
-}
-
-fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, path: &str, judging: &mut Judging<'_>) -> Vec<DedupBackend> {
-    let at = format!("{path}.dedup");
-    let broken = judging.reading.accounted.iter().any(|accounted| accounted.starts_with(&at));
-    let exactly_once = config.delivery == Delivery::ExactlyOnce;
-    if written.iter().flatten().any(|dedup| *dedup == Dedup::Checkpoint) && !exactly_once {
-        judging.find(&at, "`checkpoint` is what makes exactly-once; under at-least-once there is none", "leave it out, or delivery: exactly-once");
-    }
-    if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Append {
-        judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `append` makes a new one", "leave it out, or write: upsert");
-    }
-    if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Accumulate {
-        judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `accumulate` adds to it", "leave it out: the checkpoint stops repeats");
-    }
-    if written.is_none() && !broken && !exactly_once && config.write == WriteMode::Append {
-        judging.find(
-            &format!("{path}.delivery"),
-            "a crash would append the batch in flight once more, and nothing would stop it",
-            "write delivery: exactly-once, dedup: [processed-event], or dedup: [] if repeats may stay",
-        );
-    }
-    let mut dedup: BTreeSet<DedupBackend> = match written {
-        Some(written) => written.into_iter().map(backend).collect(),
-        None if !exactly_once && config.write != WriteMode::Append => [DedupBackend::UniqueKey].into(),
-        None => BTreeSet::new(),
-    };
-    if exactly_once {
-        dedup.insert(DedupBackend::Checkpoint);
-    }
-    dedup.into_iter().collect()
-}
-
-fn judge_event_id(written: Option<&str>, config: &RouteConfig, path: &str, judging: &mut Judging<'_>) -> EventIdSource {
-    let at = format!("{path}.event_id");
-    let Some(written) = written else { return EventIdSource::Coordinate };
-    if !config.dedup.contains(&DedupBackend::ProcessedEvent) {
-        judging.find(&at, "nothing here keeps the ids of events", "write dedup: [processed-event] beside it");
-    }
-    // What is no source at all was said before.
-    match values::column(written) {
-        Ok(ColumnSource::Value(fields)) if !fields.is_empty() && config.format == Format::Json => EventIdSource::Value(fields),
-        Ok(ColumnSource::Value(fields)) if !fields.is_empty() => {
-            judging.find(&at, "a value of this format has no fields", "take the id from the key or a header: key, headers.ce_id");
-            EventIdSource::Coordinate
-        }
-        Ok(ColumnSource::Key(fields)) if !fields.is_empty() && config.key_format == KeyFormat::Text => {
-            judging.find(&at, "a key of this format has no fields", "write `key` for all of it, or key_format: json");
-            EventIdSource::Coordinate
-        }
-        Ok(ColumnSource::Key(fields)) => {
-            if fields.is_empty() && matches!(config.write, WriteMode::Upsert | WriteMode::Update | WriteMode::Accumulate) {
-                let message = "the record's key tells which row it means: every later record of a key would be taken for a repeat of its first";
-                judging.find(&at, message, "take the id of what happened, such as value.event_id or headers.ce_id");
-            }
-            EventIdSource::Key(fields)
-        }
-        Ok(ColumnSource::Header(name)) => EventIdSource::Header(name),
-        Ok(_) => {
-            judging.find(
-                &at,
-                format!("`{written}` does not tell one event from another"),
-                "such as value.id, key, key.id or headers.ce_id; left out, it is where the record stands",
-            );
-            EventIdSource::Coordinate
-        }
-        Err(_) => EventIdSource::Coordinate,
-    }
-}
-
-fn backend(word: Dedup) -> DedupBackend {
-    match word {
-        Dedup::ProcessedEvent => DedupBackend::ProcessedEvent,
-        Dedup::UniqueKey => DedupBackend::UniqueKey,
-        Dedup::Checkpoint => DedupBackend::Checkpoint,
     }
 }
 
@@ -450,17 +320,6 @@ fn place(path: &str, judging: &Judging<'_>) -> String {
         Some(Source::Environment(_) | Source::Set(_) | Source::Default) | None => String::new(),
     };
     format!("{written}{path}")
-}
-
-fn rule(word: words::Accumulate) -> Rule {
-    match word {
-        words::Accumulate::Add => Rule::Add,
-        words::Accumulate::Max => Rule::Max,
-        words::Accumulate::Min => Rule::Min,
-        words::Accumulate::Coalesce => Rule::Coalesce,
-        words::Accumulate::First => Rule::First,
-        words::Accumulate::Replace => Rule::Replace,
-    }
 }
 
 fn delivery(word: words::Delivery) -> Delivery {

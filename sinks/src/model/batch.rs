@@ -97,6 +97,13 @@ impl Batch {
         (0..u32::try_from(rows.len()).unwrap_or(u32::MAX)).filter(belongs).collect()
     }
 
+    /// Where the record of a row stands: what one batch does is what its records do in this order.
+    #[must_use]
+    pub fn place_in_log(&self, rows: &Rows, row: u32) -> (&Partition, i64) {
+        let mark = &self.content.records[rows.records[row as usize] as usize];
+        (&self.content.partitions[mark.partition as usize], mark.offset)
+    }
+
     /// Leaves partitions out: they were given away, halted, or are not ours any more.
     pub fn retain(&mut self, keep: impl FnMut(&Span) -> bool) {
         self.spans.retain(keep);

@@ -1,5 +1,3 @@
-use std::fmt;
-
 /// What stops a repeat, in the one order in which the backends run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupBackend {
@@ -9,21 +7,4 @@ pub enum DedupBackend {
     UniqueKey,
     /// The partition's checkpoint, in the transaction of the rows.
     Checkpoint,
-}
-
-impl DedupBackend {
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::ProcessedEvent => "processed-event",
-            Self::UniqueKey => "unique-key",
-            Self::Checkpoint => "checkpoint",
-        }
-    }
-}
-
-impl fmt::Display for DedupBackend {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.as_str())
-    }
 }

@@ -7,6 +7,8 @@ mod dedup;
 mod offset;
 mod partition;
 mod rows;
+#[cfg(test)]
+pub(crate) mod sample;
 mod table;
 
 pub use batch::{Batch, BatchId, Content, LeftOut, LeftOutBecause, RecordMark, Split};

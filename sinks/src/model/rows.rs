@@ -89,9 +89,7 @@ impl Rows {
         for column in &mut self.columns {
             column.truncate(row);
         }
-        if self.target.keeps_events() {
-            self.event_ids.truncate(row);
-        }
+        self.event_ids.truncate(row);
     }
 
     /// Empty where the target keeps no events.

@@ -13,27 +13,35 @@ use crate::{
     generation::{Generation, Generations},
     model::{NextOffset, Partition},
     processed_events::{EventMarks, ProcessedEvents, generation_is_gone},
+    stored,
 };
 
 /// Ids in one statement. Beyond a few hundred more bring nothing.
 const LIMITS: ChunkLimits = ChunkLimits { binds: 60_000, rows: 1024 };
+
+/// By the server's clock, in milliseconds since the Unix epoch.
+const NOW: &str = "CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED)";
 
 impl MySqlSession {
     fn table(&self, generation: Generation) -> String {
         format!("{}.oncesink_processed_event_{}", self.options.schema(), generation.table())
     }
 
-    /// Which of these ids fulfil a condition on the rows of a table.
-    async fn find_events<'a>(&mut self, marks: &EventMarks<'a>, ids: &[&'a str], table: &str, batch: Option<i64>) -> Result<HashSet<Vec<u8>>, Fault> {
+    /// Which of these ids are in one of the tables; with a batch, only those that it has brought.
+    async fn find_events(&mut self, marks: &EventMarks<'_>, ids: &[&str], tables: &[&str], batch: Option<i64>) -> Result<HashSet<Vec<u8>>, Fault> {
         let places = vec!["?"; ids.len()].join(", ");
         let of_batch = if batch.is_some() { " AND batch_id = ?" } else { "" };
-        let text = format!("SELECT event_id FROM {table} WHERE pipeline = ? AND route = ? AND event_id IN ({places}){of_batch}");
-        let mut query = sqlx::query(execute::once(text)).bind(marks.pipeline).bind(marks.route);
-        for id in ids {
-            query = query.bind(id.as_bytes());
-        }
-        if let Some(batch) = batch {
-            query = query.bind(batch);
+        let of_table = |table: &&str| format!("SELECT event_id FROM {table} WHERE pipeline = ? AND route = ? AND event_id IN ({places}){of_batch}");
+        let text = tables.iter().map(of_table).collect::<Vec<_>>().join(" UNION ALL ");
+        let mut query = sqlx::query(execute::once(text));
+        for _ in tables {
+            query = query.bind(marks.pipeline).bind(marks.route);
+            for id in ids {
+                query = query.bind(id.as_bytes());
+            }
+            if let Some(batch) = batch {
+                query = query.bind(batch);
+            }
         }
         Ok(self.fetch(query, During::Bookkeeping, |row| row.try_get::<Vec<u8>, _>(0)).await?.into_iter().collect())
     }
@@ -51,14 +59,11 @@ impl ProcessedEvents for MySqlSession {
     async fn mark(&mut self, marks: &EventMarks<'_>) -> Result<Vec<bool>, Fault> {
         let [second, third] = marks.generation.looked_at();
         let (newest, second, third) = (self.table(marks.generation), self.table(second), self.table(third));
-        let numbers: Vec<u32> = (0..u32::try_from(marks.ids.len()).unwrap_or(u32::MAX)).collect();
-        let mut is_new = vec![false; marks.ids.len()];
-        for chunk in chunks(&numbers, 4, LIMITS) {
-            let ids: Vec<&str> = chunk.iter().filter_map(|number| marks.ids.get(*number as usize).copied()).collect();
-            // Nobody writes to these any more, so what is read now stays true.
-            let mut known = self.find_events(marks, &ids, &second, None).await?;
-            known.extend(self.find_events(marks, &ids, &third, None).await?);
-            let unknown: Vec<&str> = ids.into_iter().filter(|id| !known.contains(id.as_bytes())).collect();
+        let mut added = HashSet::new();
+        for ids in chunks(marks.ids, 4, LIMITS) {
+            // Nobody writes to the older ones any more, so what is read now stays true.
+            let known = self.find_events(marks, ids, &[&second, &third], None).await?;
+            let unknown: Vec<&str> = ids.iter().copied().filter(|id| !known.contains(id.as_bytes())).collect();
             if unknown.is_empty() {
                 continue;
             }
@@ -69,14 +74,9 @@ impl ProcessedEvents for MySqlSession {
                 query = query.bind(marks.pipeline).bind(marks.route).bind(id.as_bytes()).bind(marks.batch.0);
             }
             self.execute(query, During::Bookkeeping).await?;
-            let added = self.find_events(marks, &unknown, &newest, Some(marks.batch.0)).await?;
-            for number in chunk {
-                if let (Some(id), Some(is_new)) = (marks.ids.get(*number as usize), is_new.get_mut(*number as usize)) {
-                    *is_new = added.contains(id.as_bytes());
-                }
-            }
+            added.extend(self.find_events(marks, &unknown, &[&newest], Some(marks.batch.0)).await?);
         }
-        Ok(is_new)
+        Ok(marks.ids.iter().map(|id| added.contains(id.as_bytes())).collect())
     }
 
     async fn keep_house(&mut self) -> Result<bool, Fault> {
@@ -113,7 +113,7 @@ impl ProcessedEvents for MySqlSession {
         let schema = self.options.schema();
         let of_partition = |table: &str| format!("{table}.pipeline = e.pipeline AND {table}.topic = e.topic AND {table}.`partition` = e.`partition`");
         let text = format!(
-            "SELECT generation, opened_at, previous_opened_at, emptied, CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED), \
+            "SELECT generation, opened_at, previous_opened_at, emptied, {NOW}, \
              (SELECT coalesce(max(milliseconds), 0) FROM {schema}.oncesink_processed_event_retention), \
              (SELECT concat('pipeline ', e.pipeline, ', ', e.topic, ':', e.`partition`) FROM {schema}.oncesink_processed_event_end e \
               JOIN {schema}.oncesink_processed_event_retention r ON r.pipeline = e.pipeline JOIN {schema}.oncesink_checkpoint p ON {} LEFT JOIN {schema}.oncesink_committed c ON {} \
@@ -123,18 +123,7 @@ impl ProcessedEvents for MySqlSession {
             of_partition("p"),
             of_partition("c")
         );
-        let read = |row: &sqlx::mysql::MySqlRow| {
-            Ok(Generations {
-                newest: Generation(row.try_get(0)?),
-                opened_at: row.try_get(1)?,
-                previous_opened_at: row.try_get(2)?,
-                emptied: Generation(row.try_get(3)?),
-                now: row.try_get(4)?,
-                retention: row.try_get(5)?,
-                waits_for: row.try_get(6)?,
-            })
-        };
-        self.fetch(sqlx::query(execute::once(text)), During::Bookkeeping, read).await?.into_iter().next().ok_or_else(generation_is_gone)
+        self.fetch(sqlx::query(execute::once(text)), During::Bookkeeping, stored::generations).await?.into_iter().next().ok_or_else(generation_is_gone)
     }
 
     /// Emptying ends the transaction; the note after it is one by itself. A crash between the two has the table emptied once more.
@@ -162,7 +151,7 @@ impl ProcessedEvents for MySqlSession {
             format!("DELETE FROM {schema}.oncesink_processed_event_end WHERE generation < {expires}"),
             format!(
                 "UPDATE {schema}.oncesink_processed_event_generation SET previous_opened_at = opened_at, \
-                 opened_at = CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED), generation = generation + 1 WHERE id = 1"
+                 opened_at = {NOW}, generation = generation + 1 WHERE id = 1"
             ),
         ] {
             self.run(statement, During::Bookkeeping).await?;

@@ -320,38 +320,15 @@ pub(super) fn qualified(name: &TableName) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
-
     use super::*;
-    use crate::model::{Generated, Identifier, KeyEquality, Shape, TableColumn, Target, UniqueKey, WriteMode};
+    use crate::model::{
+        Shape, Target, WriteMode,
+        sample::{self, column},
+    };
 
     fn target() -> Target {
-        let column = |name: &str| TableColumn {
-            name: Identifier::new(name),
-            kind: Kind::Int { bits: 64 },
-            declared: "bigint".to_owned(),
-            nullable: false,
-            has_default: false,
-            generated: Generated::No,
-        };
-        let table = Table {
-            name: TableName::parse("shop.orders"),
-            columns: ["id", "version", "total"].map(column).to_vec(),
-            keys: vec![UniqueKey { name: "PRIMARY".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
-            other_unique: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Target {
-            route: "orders".into(),
-            table: Arc::new(table),
-            columns: vec![0, 1, 2],
-            key: vec![0],
-            key_equality: KeyEquality::Bytes,
-            version: Some(1),
-            write: WriteMode::Upsert,
-            dedup: Vec::new(),
-            accumulate: Vec::new(),
-        }
+        let columns = ["id", "version", "total"].map(|name| column(name, Kind::Int { bits: 64 }, "bigint", false)).to_vec();
+        Target { version: Some(1), ..sample::target("shop.orders", columns, WriteMode::Upsert) }
     }
 
     #[test]

@@ -12,7 +12,11 @@ use crate::{
     generation::{Generation, Generations},
     model::{NextOffset, Partition},
     processed_events::{EventMarks, ProcessedEvents, generation_is_gone},
+    stored,
 };
+
+/// By the server's clock, in milliseconds since the Unix epoch.
+const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::int8";
 
 /// The statements on processed events, for one schema.
 #[derive(Debug)]
@@ -70,7 +74,7 @@ impl ProcessedEventStatements {
             )
             .into(),
             generations: format!(
-                "SELECT generation, opened_at, previous_opened_at, emptied, (extract(epoch FROM clock_timestamp()) * 1000)::int8, \
+                "SELECT generation, opened_at, previous_opened_at, emptied, {NOW}, \
                  (SELECT coalesce(max(milliseconds), 0) FROM {schema}.oncesink_processed_event_retention), \
                  (SELECT format('pipeline %s, %s:%s', e.pipeline, e.topic, e.partition) FROM {schema}.oncesink_processed_event_end e \
                   JOIN {schema}.oncesink_processed_event_retention r USING (pipeline) \
@@ -91,7 +95,7 @@ impl ProcessedEventStatements {
                  DELETE FROM {schema}.oncesink_processed_event_end \
                  WHERE generation < (SELECT generation - 2 FROM {schema}.oncesink_processed_event_generation); \
                  UPDATE {schema}.oncesink_processed_event_generation SET generation = generation + 1, previous_opened_at = opened_at, \
-                 opened_at = (extract(epoch FROM clock_timestamp()) * 1000)::int8"
+                 opened_at = {NOW}"
             )
             .into(),
             schema,
@@ -150,18 +154,7 @@ impl ProcessedEvents for PostgresSession {
 
     async fn generations(&mut self) -> Result<Generations, Fault> {
         let statement = self.processed_events.generations.clone();
-        let read = |row: &sqlx::postgres::PgRow| {
-            Ok(Generations {
-                newest: Generation(row.try_get(0)?),
-                opened_at: row.try_get(1)?,
-                previous_opened_at: row.try_get(2)?,
-                emptied: Generation(row.try_get(3)?),
-                now: row.try_get(4)?,
-                retention: row.try_get(5)?,
-                waits_for: row.try_get(6)?,
-            })
-        };
-        self.fetch(sqlx::query(execute::text(&statement)), During::Bookkeeping, read).await?.into_iter().next().ok_or_else(generation_is_gone)
+        self.fetch(sqlx::query(execute::text(&statement)), During::Bookkeeping, stored::generations).await?.into_iter().next().ok_or_else(generation_is_gone)
     }
 
     async fn empty_next(&mut self, newest: Generation) -> Result<(), Fault> {

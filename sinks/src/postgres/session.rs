@@ -113,10 +113,7 @@ impl PostgresSession {
         self.state.ensure_open()?;
         let query = query.persistent(self.options.named_statements);
         let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
-        match rows.and_then(|rows| rows.iter().map(read).collect()) {
-            Ok(rows) => Ok(rows),
-            Err(error) => Err(self.failed(&error, during)),
-        }
+        rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|error| self.failed(&error, during))
     }
 
     /// Runs a text without parameters, of several statements perhaps, for the rows of all of them.
@@ -128,10 +125,7 @@ impl PostgresSession {
     ) -> Result<Vec<T>, Fault> {
         self.state.ensure_open()?;
         let rows = within(self.answer_limit(), self.connection.fetch_all(sqlx::raw_sql(execute::text(sql)))).await;
-        match rows.and_then(|rows| rows.iter().map(read).collect()) {
-            Ok(rows) => Ok(rows),
-            Err(error) => Err(self.failed(&error, during)),
-        }
+        rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|error| self.failed(&error, during))
     }
 
     /// Runs a text without parameters and without an answer.

@@ -199,39 +199,18 @@ impl Builder<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{Identifier, KeyEquality, Kind, Shape, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};
+    use crate::model::{
+        Kind, Shape, Table, Target, WriteMode,
+        sample::{self, column},
+    };
 
     fn target(write: WriteMode) -> Target {
-        let column = |name: &str, kind: Kind, declared: &str, nullable: bool| TableColumn {
-            name: Identifier::new(name),
-            kind,
-            declared: declared.to_owned(),
-            nullable,
-            has_default: false,
-            generated: Generated::No,
-        };
-        let table = Table {
-            name: TableName::parse("s.orders"),
-            columns: vec![
-                column("id", Kind::Int { bits: 32 }, "integer", false),
-                column("note", Kind::Text { max_chars: Some(9) }, "character varying(9)", true),
-                column("total", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric(12,2)", false),
-            ],
-            keys: vec![UniqueKey { name: "orders_pkey".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
-            other_unique: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Target {
-            route: "orders".into(),
-            table: Arc::new(table),
-            columns: vec![0, 1, 2],
-            key: vec![0],
-            key_equality: KeyEquality::Bytes,
-            version: None,
-            write,
-            dedup: Vec::new(),
-            accumulate: Vec::new(),
-        }
+        let columns = vec![
+            column("id", Kind::Int { bits: 32 }, "integer", false),
+            column("note", Kind::Text { max_chars: Some(9) }, "character varying(9)", true),
+            column("total", Kind::Decimal { precision: None, scale: None, exact: true }, "numeric(12,2)", false),
+        ];
+        sample::target("s.orders", columns, write)
     }
 
     fn of(write: WriteMode, operation: Operation, present: [bool; 3], guard: Option<usize>) -> Statements {

@@ -13,6 +13,7 @@ use crate::{
     generation::{Generation, Generations},
     model::{NextOffset, Partition},
     processed_events::{EventMarks, ProcessedEvents, generation_is_gone},
+    stored,
 };
 
 const GENERATIONS: &str = "SELECT generation, opened_at, previous_opened_at, emptied, CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER), \
@@ -46,10 +47,9 @@ impl ProcessedEvents for SqliteSession {
     async fn mark(&mut self, marks: &EventMarks<'_>) -> Result<Vec<bool>, Fault> {
         let newest = table(marks.generation);
         let [second, third] = marks.generation.looked_at().map(table);
-        let numbers: Vec<u32> = (0..u32::try_from(marks.ids.len()).unwrap_or(u32::MAX)).collect();
-        let mut is_new = vec![false; marks.ids.len()];
-        for chunk in chunks(&numbers, 1, LIMITS) {
-            let places: Vec<String> = (3..chunk.len() + 3).map(|number| format!("(?{number})")).collect();
+        let mut added: HashSet<String> = HashSet::new();
+        for ids in chunks(marks.ids, 1, LIMITS) {
+            let places: Vec<String> = (3..ids.len() + 3).map(|number| format!("(?{number})")).collect();
             let known = |table: &str| format!("EXISTS (SELECT 1 FROM {table} o WHERE o.pipeline = ?1 AND o.route = ?2 AND o.event_id = ids.event_id)");
             let text = format!(
                 "WITH ids (event_id) AS (VALUES {}) INSERT INTO {newest} (pipeline, route, event_id) SELECT ?1, ?2, event_id FROM ids \
@@ -59,18 +59,12 @@ impl ProcessedEvents for SqliteSession {
                 known(&third)
             );
             let mut query = sqlx::query(execute::once(text)).bind(marks.pipeline).bind(marks.route);
-            let ids: Vec<&str> = chunk.iter().filter_map(|number| marks.ids.get(*number as usize).copied()).collect();
-            for id in &ids {
+            for id in ids {
                 query = query.bind(*id);
             }
-            let added: HashSet<String> = self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0)).await?.into_iter().collect();
-            for (number, id) in chunk.iter().zip(&ids) {
-                if let Some(is_new) = is_new.get_mut(*number as usize) {
-                    *is_new = added.contains(*id);
-                }
-            }
+            added.extend(self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0)).await?);
         }
-        Ok(is_new)
+        Ok(marks.ids.iter().map(|id| added.contains(*id)).collect())
     }
 
     async fn keep_house(&mut self) -> Result<bool, Fault> {
@@ -98,18 +92,7 @@ impl ProcessedEvents for SqliteSession {
     }
 
     async fn generations(&mut self) -> Result<Generations, Fault> {
-        let read = |row: &sqlx::sqlite::SqliteRow| {
-            Ok(Generations {
-                newest: Generation(row.try_get(0)?),
-                opened_at: row.try_get(1)?,
-                previous_opened_at: row.try_get(2)?,
-                emptied: Generation(row.try_get(3)?),
-                now: row.try_get(4)?,
-                retention: row.try_get(5)?,
-                waits_for: row.try_get(6)?,
-            })
-        };
-        self.fetch(sqlx::query(GENERATIONS), During::Bookkeeping, read).await?.into_iter().next().ok_or_else(generation_is_gone)
+        self.fetch(sqlx::query(GENERATIONS), During::Bookkeeping, stored::generations).await?.into_iter().next().ok_or_else(generation_is_gone)
     }
 
     async fn empty_next(&mut self, newest: Generation) -> Result<(), Fault> {

@@ -174,35 +174,18 @@ mod tests {
     use std::sync::Arc;
 
     use super::*;
-    use crate::model::{Generated, Identifier, KeyEquality, Kind, Shape, Table, TableColumn, TableName, Target, UniqueKey};
+    use crate::model::{
+        Kind, Shape, Table, Target,
+        sample::{self, column},
+    };
 
     fn target(write: WriteMode) -> Target {
-        let column = |name: &str, kind: Kind| TableColumn {
-            name: Identifier::new(name),
-            kind,
-            declared: String::new(),
-            nullable: true,
-            has_default: false,
-            generated: Generated::No,
-        };
-        let table = Table {
-            name: TableName::parse("orders"),
-            columns: vec![column("id", Kind::Int { bits: 64 }), column("note", Kind::Text { max_chars: None }), column("total", Kind::Int { bits: 64 })],
-            keys: vec![UniqueKey { name: "PRIMARY KEY".to_owned(), primary: true, columns: vec![0], equality: KeyEquality::Bytes }],
-            other_unique: Vec::new(),
-            warnings: Vec::new(),
-        };
-        Target {
-            route: "orders".into(),
-            table: Arc::new(table),
-            columns: vec![0, 1, 2],
-            key: vec![0],
-            key_equality: KeyEquality::Bytes,
-            version: None,
-            write,
-            accumulate: Vec::new(),
-            dedup: Vec::new(),
-        }
+        let columns = vec![
+            column("id", Kind::Int { bits: 64 }, "", true),
+            column("note", Kind::Text { max_chars: None }, "", true),
+            column("total", Kind::Int { bits: 64 }, "", true),
+        ];
+        sample::target("orders", columns, write)
     }
 
     #[test]

@@ -10,7 +10,7 @@ use crate::{
     fault::{Fault, FaultClass, reason},
     fence,
     marks::{Marks, Place},
-    model::{Batch, DedupBackend, Partition},
+    model::{Batch, Partition},
     outcome::Standing,
     planted,
     processed_events::EventMarks,
@@ -109,28 +109,30 @@ struct Selection {
 /// One selection for each of the batch's rows.
 async fn mark(session: &mut dyn Session, batch: &Batch) -> Result<Vec<Selection>, Fault> {
     let mut selections: Vec<Selection> = batch.content.rows.iter().map(|rows| Selection { selected: batch.selection(rows), deduplicated: 0 }).collect();
-    let mut routes: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
+    let mut routes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (rows, selection)) in batch.content.rows.iter().zip(&selections).enumerate() {
-        if rows.target.dedup.contains(&DedupBackend::ProcessedEvent) && !selection.selected.is_empty() {
+        if rows.target.keeps_events() && !selection.selected.is_empty() {
             if rows.event_ids.len() != rows.len() {
                 // Rows without an id would all be one event.
                 return Err(Fault::new(FaultClass::Halt, "event-ids", format!("a batch of route {} has rows without an event id", rows.target.route)));
             }
-            routes.entry(&rows.target.route).or_default().extend(selection.selected.iter().map(|row| Place { rows: index, row: *row }));
+            routes.entry(&rows.target.route).or_default().push(index);
         }
     }
     if routes.is_empty() {
         return Ok(selections);
     }
     let generation = if planted!(GenerationNotHeld) { session.generations().await?.newest } else { session.hold_generation().await? };
-    for (route, places) in routes {
+    for (route, of_route) in routes {
+        let places: Vec<Place> = of_route.iter().flat_map(|index| selections[*index].selected.iter().map(|row| Place { rows: *index, row: *row })).collect();
         let marks = Marks::of(batch, &places);
         let is_new = session.mark(&EventMarks { generation, pipeline: &batch.pipeline, route, ids: &marks.ids, batch: batch.id }).await?;
         if planted!(RepeatInBatchIsWritten) && is_new.iter().all(|is_new| *is_new) {
             continue;
         }
         let new = marks.new_rows(&is_new);
-        for (index, selection) in selections.iter_mut().enumerate().filter(|(index, _)| places.iter().any(|place| place.rows == *index)) {
+        for index in of_route {
+            let selection = &mut selections[index];
             let before = selection.selected.len();
             selection.selected = new.iter().filter(|place| place.rows == index).map(|place| place.row).collect();
             selection.deduplicated = (before - selection.selected.len()) as u64;

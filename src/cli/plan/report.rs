@@ -2,10 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use oncesink_sinks::{
-    model::{DedupBackend, WriteMode},
-    session::Bookkeeping,
-};
+use oncesink_sinks::{model::WriteMode, session::Bookkeeping};
 
 use super::{Findings, TopicFindings};
 use crate::{
@@ -152,7 +149,7 @@ fn print_guarantees(findings: &Findings) {
 }
 
 fn events(route: &RouteConfig) -> Events {
-    match (route.dedup.contains(&DedupBackend::ProcessedEvent), &route.event_id) {
+    match (route.keeps_events(), &route.event_id) {
         (false, _) => Events::NotKept,
         (true, EventIdSource::Coordinate) => Events::ByCoordinate,
         (true, _) => Events::ById,

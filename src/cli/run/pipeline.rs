@@ -7,7 +7,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    model::{DedupBackend, NextOffset, Partition},
+    model::{NextOffset, Partition},
     session::Database,
     transaction::Transactional,
 };
@@ -24,7 +24,7 @@ use crate::{
         signals::Shutdown,
     },
     engine::{self, EngineSettings, Parts},
-    route::{Router, Routes},
+    route::{RouteConfig, Router, Routes},
     settings::{Migrate, Pipeline},
     source::{Buffer, kafka},
 };
@@ -188,11 +188,7 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
         // The reply must reach the group before the client stops waiting for it.
         drain_timeout: defaults.drain_timeout.min(pipeline.kafka.callback_budget.mul_f32(0.8)),
         until_end,
-        processed_event_retention: pipeline
-            .routes
-            .iter()
-            .any(|route| route.dedup.contains(&DedupBackend::ProcessedEvent))
-            .then_some(pipeline.processed_event_retention),
+        processed_event_retention: pipeline.routes.iter().any(RouteConfig::keeps_events).then_some(pipeline.processed_event_retention),
         ..defaults
     }
 }

@@ -171,19 +171,19 @@ impl ServerState {
         (self.rolling, self.house) = (None, None);
     }
 
-    /// Whether this connection may hold the generation still: whoever waits to roll it over comes first.
-    pub fn hold_generation(&mut self, id: ConnectionId) -> bool {
+    /// Asks to hold the generation still: whoever waits to roll it over comes first.
+    pub fn hold_generation(&mut self, id: ConnectionId) -> Asked {
         if self.rolling.is_some_and(|rolling| rolling != id) && !self.holding.contains(&id) {
-            return false;
+            return Asked::Held;
         }
         self.holding.insert(id);
-        true
+        Asked::Granted
     }
 
-    /// Whether this connection may roll the generation over: nobody holds it. From now on nobody new does.
-    pub fn take_generation(&mut self, id: ConnectionId) -> bool {
+    /// Asks to roll the generation over, which nobody else may hold. From now on nobody new does.
+    pub fn take_generation(&mut self, id: ConnectionId) -> Asked {
         self.rolling.get_or_insert(id);
-        self.rolling == Some(id) && self.holding.iter().all(|holder| *holder == id)
+        if self.rolling == Some(id) && self.holding.iter().all(|holder| *holder == id) { Asked::Granted } else { Asked::Held }
     }
 
     /// Whether nobody can roll over from this generation before the transaction of this connection ends.

@@ -2,48 +2,24 @@
 
 use async_trait::async_trait;
 use oncesink_sinks::{
-    fault::{Fault, FaultClass},
+    fault::Fault,
     generation::{Due, Generation, Generations},
     model::{Delivery, NextOffset, Partition},
     processed_events::{EventMarks, ProcessedEvents},
 };
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
-use super::{
-    database::Lock,
-    events::Event,
-    session::{LOCK_TIMEOUT, SimulatedSession},
-};
+use super::{database::Lock, events::Event, session::SimulatedSession};
 
 fn table(generation: Generation) -> usize {
     generation.table() as usize
-}
-
-impl SimulatedSession {
-    /// Waits until `granted` says so.
-    async fn wait_for_generation(&self, waits: Event, granted: impl Fn(&Self) -> bool) -> Result<(), Fault> {
-        let deadline = Instant::now() + LOCK_TIMEOUT;
-        loop {
-            let freed = self.sim.locks_freed.notified();
-            self.still_connected(&self.sim.lock())?;
-            if granted(self) {
-                return Ok(());
-            }
-            self.sim.lock().story.count(waits);
-            if timeout_at(deadline, freed).await.is_err() {
-                let mut world = self.sim.lock();
-                world.story.count(Event::LockTimeout);
-                return Err(self.fail(&mut world, FaultClass::Retry, "lock-timeout", "canceling statement due to lock timeout"));
-            }
-        }
-    }
 }
 
 #[async_trait]
 impl ProcessedEvents for SimulatedSession {
     async fn hold_generation(&mut self) -> Result<Generation, Fault> {
         self.send_write().await?;
-        self.wait_for_generation(Event::WaitedForLock, |session| session.sim.lock().server.hold_generation(session.connection)).await?;
+        self.wait_for(Event::WaitedForLock, |world| world.server.hold_generation(self.connection)).await?;
         Ok(self.sim.lock().server.tables.events.newest)
     }
 
@@ -144,7 +120,7 @@ impl ProcessedEvents for SimulatedSession {
 
     async fn roll_over(&mut self, newest: Generation) -> Result<(), Fault> {
         self.send_write().await?;
-        self.wait_for_generation(Event::RollOverWaited, |session| session.sim.lock().server.take_generation(session.connection)).await?;
+        self.wait_for(Event::RollOverWaited, |world| world.server.take_generation(self.connection)).await?;
         let mut world = self.sim.lock();
         let checkpoints: Vec<(Partition, NextOffset)> = world
             .server

@@ -25,7 +25,7 @@ use super::{
     worker::{WorkerId, gate},
 };
 
-pub(super) const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
+const LOCK_TIMEOUT: Duration = Duration::from_secs(4);
 
 #[derive(Debug)]
 pub struct SimulatedDatabase {
@@ -228,6 +228,11 @@ impl SimulatedSession {
     }
 
     pub(super) async fn acquire(&self, lock: Lock) -> Result<(), Fault> {
+        self.wait_for(Event::WaitedForLock, |world| world.server.ask(self.connection, &lock)).await
+    }
+
+    /// Waits until it is granted, for as long as the server lets anybody wait. `waits` is counted once.
+    pub(super) async fn wait_for(&self, waits: Event, ask: impl Fn(&mut World) -> Asked) -> Result<(), Fault> {
         let deadline = Instant::now() + LOCK_TIMEOUT;
         let mut has_waited = false;
         loop {
@@ -235,7 +240,7 @@ impl SimulatedSession {
             {
                 let mut world = self.sim.lock();
                 self.still_connected(&world)?;
-                match world.server.ask(self.connection, &lock) {
+                match ask(&mut world) {
                     Asked::Granted => return Ok(()),
                     Asked::Deadlock => {
                         world.story.count(Event::OwnDeadlock);
@@ -243,7 +248,7 @@ impl SimulatedSession {
                     }
                     Asked::Held if !has_waited => {
                         has_waited = true;
-                        world.story.count(Event::WaitedForLock);
+                        world.story.count(waits);
                     }
                     Asked::Held => {}
                 }
