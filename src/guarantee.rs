@@ -9,10 +9,13 @@ pub struct Facts {
     pub write: WriteMode,
     /// The route names a version column: the newer row wins.
     pub version: bool,
-    pub events: Events,
+    /// Kept in the database, in the transaction of the rows.
+    pub marked: Events,
+    /// Remembered in Redis, after it.
+    pub remembered: Events,
 }
 
-/// Whether the route keeps the ids of events, and what an id tells.
+/// Whether a route keeps the ids of events, and what an id tells.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Events {
     NotKept,
@@ -64,11 +67,14 @@ impl Effect {
 /// Decides what a route gives.
 #[must_use]
 pub fn effective(facts: Facts) -> Guarantee {
-    let Facts { delivery, write, version, events } = facts;
+    let Facts { delivery, write, version, marked, remembered } = facts;
     let (effect, because) = match (delivery, write, version) {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
-        (Delivery::AtLeastOnce, ..) if events != Events::NotKept => {
+        (Delivery::AtLeastOnce, ..) if marked != Events::NotKept => {
             (Effect::Once, "rows and event ids commit in one transaction; what a crash repeats finds its id and is left out")
+        }
+        (Delivery::AtLeastOnce, WriteMode::Append, _) if remembered != Events::NotKept => {
+            (Effect::RepeatsRemain, "a crash repeats the batch in flight; Redis knows what it was told after the commit, and stops the rest")
         }
         (Delivery::AtLeastOnce, WriteMode::Append, _) => (Effect::RepeatsRemain, "a crash repeats the batch in flight, and append keeps every row"),
         // Refused by the settings where nothing stops the repeat.
@@ -114,11 +120,26 @@ fn remains(facts: Facts) -> Vec<Remains> {
             Remains { what: LATE, consequence: "overwrites the newer one: name a `version` column", harmless: false },
         ],
     };
-    if facts.events == Events::ById {
+    if facts.marked == Events::ById {
         remains.retain(|remains| remains.what != TWICE);
         remains.insert(0, Remains { what: TWICE, consequence: "is left out: its id is known", harmless: true });
+    } else if facts.remembered == Events::ById {
+        let consequence = match facts.write {
+            WriteMode::Append => {
+                "is left out while Redis remembers its id, and becomes two rows where Redis does not (a crash, a failover, after redis.ttl); \
+                 dedup: [processed-event] stops it for certain"
+            }
+            WriteMode::Accumulate => {
+                "is left out while Redis remembers its id, and is taken into account twice where Redis does not (a crash, a failover, after redis.ttl); \
+                 dedup: [processed-event] stops it for certain"
+            }
+            WriteMode::Upsert | WriteMode::Update | WriteMode::InsertIfNew => "is left out while Redis remembers its id, and else changes nothing",
+        };
+        let harmless = !matches!(facts.write, WriteMode::Append | WriteMode::Accumulate);
+        remains.retain(|remains| remains.what != TWICE);
+        remains.insert(0, Remains { what: TWICE, consequence, harmless });
     }
-    if facts.events != Events::NotKept && (facts.events == Events::ById || facts.delivery == Delivery::AtLeastOnce) {
+    if facts.marked != Events::NotKept && (facts.marked == Events::ById || facts.delivery == Delivery::AtLeastOnce) {
         remains.push(Remains { what: "a repeat that comes later than `retention.processed_events`", consequence: "takes effect again", harmless: false });
     }
     remains
@@ -132,17 +153,18 @@ mod tests {
         let deliveries = [Delivery::AtLeastOnce, Delivery::ExactlyOnce];
         let writes = [WriteMode::Append, WriteMode::Upsert, WriteMode::Update, WriteMode::InsertIfNew, WriteMode::Accumulate];
         let events = [Events::NotKept, Events::ByCoordinate, Events::ById];
-        deliveries.into_iter().flat_map(move |delivery| {
-            writes
-                .into_iter()
-                .flat_map(move |write| events.into_iter().flat_map(move |events| [false, true].map(|version| Facts { delivery, write, version, events })))
+        let kept = events.into_iter().flat_map(move |marked| events.into_iter().map(move |remembered| (marked, remembered)));
+        let routes = writes.into_iter().flat_map(|write| [false, true].map(|version| (write, version)));
+        let routes: Vec<_> = deliveries.into_iter().flat_map(move |delivery| routes.clone().map(move |(write, version)| (delivery, write, version))).collect();
+        kept.flat_map(move |(marked, remembered)| {
+            routes.clone().into_iter().map(move |(delivery, write, version)| Facts { delivery, write, version, marked, remembered })
         })
     }
 
     #[test]
     fn only_a_checkpoint_or_event_ids_promise_each_record_once() {
         for facts in all() {
-            let once = facts.delivery == Delivery::ExactlyOnce || facts.events != Events::NotKept;
+            let once = facts.delivery == Delivery::ExactlyOnce || facts.marked != Events::NotKept;
             assert_eq!(effective(facts).effect == Effect::Once, once, "{facts:?}");
         }
     }
@@ -151,7 +173,7 @@ mod tests {
     fn what_a_repeat_changes_is_said_to_keep_repeats_under_at_least_once() {
         for facts in all() {
             let repeats =
-                facts.delivery == Delivery::AtLeastOnce && matches!(facts.write, WriteMode::Append | WriteMode::Accumulate) && facts.events == Events::NotKept;
+                facts.delivery == Delivery::AtLeastOnce && matches!(facts.write, WriteMode::Append | WriteMode::Accumulate) && facts.marked == Events::NotKept;
             assert_eq!(effective(facts).effect == Effect::RepeatsRemain, repeats, "{facts:?}");
         }
     }
@@ -173,7 +195,15 @@ mod tests {
     fn what_a_producer_sends_twice_is_stopped_by_its_own_ids_only() {
         for facts in all().filter(|facts| facts.write == WriteMode::Append) {
             let stopped = effective(facts).remains.iter().any(|remains| remains.consequence.contains("its id is known"));
-            assert_eq!(stopped, facts.events == Events::ById, "{facts:?}");
+            assert_eq!(stopped, facts.marked == Events::ById, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn redis_alone_promises_nothing_for_certain() {
+        for facts in all().filter(|facts| facts.marked == Events::NotKept && facts.remembered != Events::NotKept) {
+            let without = Facts { remembered: Events::NotKept, ..facts };
+            assert_eq!(effective(facts).effect, effective(without).effect, "{facts:?}");
         }
     }
 }

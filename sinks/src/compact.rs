@@ -267,6 +267,7 @@ mod tests {
             delivery: Delivery::ExactlyOnce,
             spans: partitions.iter().map(span).collect(),
             content: Arc::new(content),
+            known: Vec::new(),
         }
     }
 

@@ -12,6 +12,10 @@
 //! | [`fence`], [`start`], [`marks`], [`generation`], [`compact`] | the decisions in it, pure |
 //! | [`options`], [`open`](mod@open) | from settings to a database |
 //! | [`postgres`], [`mysql`], [`sqlite`] | the databases |
+//! | [`dedup`] | the trait of an outside store that remembers events, and what it asks and answers |
+//! | [`screening`] | what may be gone by of what it remembers, over any server |
+//! | [`remembering`] | such a store put around a sink |
+//! | [`redis`] | that server is Redis |
 //! | [`fault`] | every failure has a class, once |
 //! | [`plain_sql`] | plain SQL on a SQLite file, for the demo that judges the sink |
 //! | [`planted`] | the simulation's planted bugs, in the product's own code |
@@ -33,6 +37,7 @@ pub mod checkpoint;
 mod chunks;
 pub mod claim;
 pub mod compact;
+pub mod dedup;
 mod execute;
 pub mod fault;
 pub mod fence;
@@ -48,7 +53,10 @@ pub mod plain_sql;
 pub mod planted;
 pub mod postgres;
 pub mod processed_events;
+pub mod redis;
 pub mod refusal;
+pub mod remembering;
+pub mod screening;
 pub mod session;
 mod session_state;
 pub mod sink;

@@ -34,6 +34,12 @@ impl<'a> Marks<'a> {
         Self { ids, first }
     }
 
+    /// For each of `ids` its first row.
+    #[must_use]
+    pub fn places(&self) -> &[Place] {
+        &self.first
+    }
+
     /// The rows whose event the database did not know, in the order in which they were taken. `is_new`: one for each id.
     #[must_use]
     pub fn new_rows(&self, is_new: &[bool]) -> Vec<Place> {

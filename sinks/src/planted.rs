@@ -61,6 +61,14 @@ bugs! {
     /// Only the newest generation is looked at.
     OlderGenerationsForgotten,
 
+    // Remembered events.
+    /// Events are remembered before their COMMIT.
+    RemembersBeforeCommit,
+    /// Marks are believed whatever generation is in force.
+    ScreensByOldGeneration,
+    /// A mark is believed although its record lies above what the database holds.
+    MarkAboveDatabaseIsBelieved,
+
     // Splitting, and records that are refused.
     /// The record at the cut is in neither half.
     SplitLosesOneRecord,

@@ -155,7 +155,7 @@ impl OpenBatch {
             .into_iter()
             .map(|span| Span { partition: span.partition, claim: Claim::default(), from: span.from, to: span.to, last: span.last })
             .collect();
-        (Batch { id, pipeline, delivery: self.delivery, spans, content: Arc::new(self.content) }, self.room)
+        (Batch { id, pipeline, delivery: self.delivery, spans, content: Arc::new(self.content), known: Vec::new() }, self.room)
     }
 
     fn span(&mut self, partition: &Partition, next: NextOffset) -> &mut OpenSpan {

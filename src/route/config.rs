@@ -50,7 +50,19 @@ impl RouteConfig {
     /// The ids of its events are kept, so that a repeat is known.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
+        self.marks_events() || self.remembers_events()
+    }
+
+    /// In the database, in the transaction of the rows.
+    #[must_use]
+    pub fn marks_events(&self) -> bool {
         self.dedup.contains(&DedupBackend::ProcessedEvent)
+    }
+
+    /// In Redis, around the transaction.
+    #[must_use]
+    pub fn remembers_events(&self) -> bool {
+        self.dedup.contains(&DedupBackend::Redis)
     }
 }
 

@@ -45,7 +45,7 @@ pub(super) fn judge_event_id(written: Option<&str>, config: &RouteConfig, path: 
     let at = format!("{path}.event_id");
     let Some(written) = written else { return EventIdSource::Coordinate };
     if !config.keeps_events() {
-        judging.find(&at, "nothing here keeps the ids of events", "write dedup: [processed-event] beside it");
+        judging.find(&at, "nothing here keeps the ids of events", "write dedup: [processed-event] or [redis] beside it");
     }
     // What is no source at all was said before.
     match values::column(written) {
@@ -80,6 +80,7 @@ pub(super) fn judge_event_id(written: Option<&str>, config: &RouteConfig, path: 
 
 fn backend(word: Dedup) -> DedupBackend {
     match word {
+        Dedup::Redis => DedupBackend::Redis,
         Dedup::ProcessedEvent => DedupBackend::ProcessedEvent,
         Dedup::UniqueKey => DedupBackend::UniqueKey,
         Dedup::Checkpoint => DedupBackend::Checkpoint,

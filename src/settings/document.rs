@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::words::{
-    Accumulate, Dedup, Delivery, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls,
-    Tombstone, Write, database_schema, kafka_schema,
+    Accumulate, Dedup, Delivery, Eviction, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls,
+    Tombstone, Write, database_schema, kafka_schema, redis_schema,
 };
 
 /// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
@@ -26,6 +26,10 @@ pub(super) struct Document {
     /// Where the rows go. `database: postgres://…` is short for `database: { url: postgres://… }`.
     #[schemars(required, schema_with = "database_schema")]
     pub database: Option<Database>,
+    /// Where events are remembered for `dedup: [redis]`. `redis: redis://host:6379` is short for `redis: { url: redis://host:6379 }`.
+    #[serde(default)]
+    #[schemars(schema_with = "redis_schema")]
+    pub redis: Option<Redis>,
     /// What one database transaction holds at most.
     pub batch: Option<Batch>,
     /// What is done when Kafka or the database cannot be reached, or is short of something.
@@ -98,6 +102,40 @@ pub(super) struct Database {
     /// Whether `run` makes and updates oncesink's own tables itself, where it may. It never changes yours.
     #[schemars(extend("default" = "auto"))]
     pub migrate: Option<Migrate>,
+}
+
+/// One Redis server, or a primary behind sentinels, or a Cluster: write one of `url`, `sentinels` and `cluster`.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Redis {
+    /// `redis://user:password@host:6379/0`, or `rediss://…` with TLS, which is always verified. A password in it is never printed.
+    #[schemars(extend("format" = "redis-url"))]
+    pub url: Option<String>,
+    /// The sentinels' addresses, as `redis://host:26379`; with `rediss://` the primary speaks TLS too.
+    #[schemars(extend("format" = "redis-url"))]
+    pub sentinels: Option<Texts>,
+    /// The name under which the sentinels watch the primary.
+    pub master: Option<String>,
+    /// The number of the database behind sentinels; 0 unless it is written.
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub database: Option<u32>,
+    /// Addresses of some nodes of a Cluster; they name the others.
+    #[schemars(extend("format" = "redis-url"))]
+    pub cluster: Option<Texts>,
+    /// An ACL user of the servers with the data, instead of one in the address.
+    pub username: Option<String>,
+    /// Instead of a password in the address; never printed. `"${file:/run/secrets/password}"` reads it from a file.
+    #[schemars(extend("format" = "secret"))]
+    pub password: Option<String>,
+    /// A file with the certificates (PEM) that the server's is checked against, instead of the system's.
+    pub ca: Option<String>,
+    /// What every key begins with; `oncesink` unless it is written.
+    pub prefix: Option<String>,
+    /// How long an event is remembered: longer than a record can take to come again, above the topic's own retention; `8d` unless it is written.
+    #[schemars(extend("format" = "duration"))]
+    pub ttl: Option<String>,
+    /// What is done where the server may forget events by itself under memory pressure (`maxmemory-policy`); `refuse` unless it is written.
+    pub eviction: Option<Eviction>,
 }
 
 /// A batch ends at the first of these.
@@ -216,7 +254,7 @@ pub(super) struct Route {
     pub delivery: Option<Delivery>,
     /// What stops a repeat. Unless it is written: `checkpoint` under exactly-once, where it is always there; else `unique-key`. `[]` under at-least-once with `append` says that repeats may stay.
     pub dedup: Option<Vec<Dedup>>,
-    /// What makes a record the same event as an earlier one, for `dedup: [processed-event]`: `value.id`, `key`, `key.id` or `headers.ce_id`. Unless it is written: where the record stands in Kafka, so that what a producer sends twice is two events.
+    /// What makes a record the same event as an earlier one, for `dedup: [processed-event]` and `[redis]`: `value.id`, `key`, `key.id` or `headers.ce_id`. Unless it is written: where the record stands in Kafka, so that what a producer sends twice is two events.
     #[schemars(extend("format" = "column"))]
     pub event_id: Option<String>,
     /// What a record without a value does. Unless it is written: `delete`; `bad-record` with `write: append` or with a `version`.

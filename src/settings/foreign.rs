@@ -107,7 +107,7 @@ const KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys of this product that this version does not have yet.
-const LATER: &[&str] = &["redis", "schema_registry", "dead_letter", "dead_letters", "tombstones", "otlp", "where", "schema_evolution"];
+const LATER: &[&str] = &["schema_registry", "dead_letter", "dead_letters", "tombstones", "otlp", "where", "schema_evolution"];
 
 /// Their names for what this version does not have yet.
 const LATER_FOREIGN: &[(&str, &str)] = &[
@@ -195,7 +195,6 @@ const WORDS: &[(&str, &str, &str)] = &[
 
 const LATER_WORDS: &[(&str, &[&str])] = &[
     ("delivery", &["at-most-once"]),
-    ("dedup", &["redis"]),
     ("format", &["connect-json", "debezium", "avro", "protobuf", "json-schema", "cloudevents"]),
     ("key_format", &["connect-json", "avro", "protobuf", "json-schema"]),
     ("tombstone", &["mark"]),

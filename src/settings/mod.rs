@@ -2,7 +2,7 @@
 //!
 //! A file goes through these stages, each in its own file: [`yaml`] (texts with places) → [`written`] (variables put in, short forms
 //! written out) → [`layers`] (defaults, file, environment, `--set`) → [`structure`] (against the schema) → [`validate`], [`routes`],
-//! [`write`](mod@write) and [`dedup`] (what a value means, and with which others) → [`Pipeline`].
+//! [`write`](mod@write), [`dedup`] and [`redis`] (what a value means, and with which others) → [`Pipeline`].
 
 use std::{
     collections::BTreeMap,
@@ -23,6 +23,7 @@ mod problem;
 mod process;
 mod properties;
 mod property_names;
+mod redis;
 mod reference;
 mod routes;
 mod schema;

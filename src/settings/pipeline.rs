@@ -2,6 +2,7 @@
 
 use std::{fmt, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
+use oncesink_sinks::redis::RedisOptions;
 use secrecy::SecretString;
 
 pub use super::{
@@ -19,6 +20,8 @@ pub struct Pipeline {
     /// Whether `kafka.group` was written: only then are offsets that others committed taken over.
     pub group_written: bool,
     pub database: DatabaseSettings,
+    /// Where events are remembered, if a route remembers any.
+    pub redis: Option<RedisOptions>,
     pub batch: BatchLimits,
     pub retry: RetryPolicy,
     /// Records a second, of this process.
@@ -96,6 +99,7 @@ impl fmt::Debug for Pipeline {
             .field("start", &self.kafka.start)
             .field("properties", &self.kafka.properties.keys().collect::<Vec<_>>())
             .field("database", &self.database)
+            .field("redis", &self.redis)
             .field("batch", &self.batch)
             .field("retry", &self.retry)
             .field("rate_limit", &self.rate_limit)

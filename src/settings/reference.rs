@@ -84,7 +84,7 @@ fn holds(key: &str, schema: &Value) -> String {
         (Some("give-up"), _) => "`never` or a duration",
         (Some("size"), _) => "size",
         (Some("secret"), _) => "secret",
-        (Some("database-url"), _) => "address",
+        (Some("database-url" | "redis-url"), Some("string")) => "address",
         (Some("listen"), _) => "address and port",
         _ if key == "defaults" => "keys of a route",
         _ if key == "columns" || key == "properties" => "table of texts",

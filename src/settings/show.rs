@@ -24,7 +24,7 @@ pub(super) fn complete(root: &mut Node, pipeline: &Pipeline, origins: &mut Origi
 
 pub(super) fn merged(root: &Node, origins: &Origins, file: &str) -> String {
     let mut lines = Vec::new();
-    for key in ["name", "kafka", "database", "batch", "retry", "rate_limit", "max_buffer", "shutdown_timeout", "observe", "log", "routes"] {
+    for key in ["name", "kafka", "database", "redis", "batch", "retry", "rate_limit", "max_buffer", "shutdown_timeout", "observe", "log", "routes"] {
         // `defaults` is left out: each route shows what it took from there.
         if let Some(node) = root.table().and_then(|table| table.get(key)) {
             entry(&mut lines, &format!("{key}:"), node, key, 0, &Origin { origins, file });
@@ -75,10 +75,11 @@ fn entry(lines: &mut Vec<(String, String)>, head: &str, node: &Node, path: &str,
 
 fn shown(text: &str, path: &str, node: &Node, origins: &Origins) -> String {
     let from_file = origins.get(node.origin).is_some_and(|origin| origin.from_file);
-    if mask::is_secret(path) || (from_file && path != "database.url") {
+    let is_address = ["database.url", "redis.url", "redis.sentinels", "redis.cluster"].contains(&path);
+    if mask::is_secret(path) || (from_file && !is_address) {
         return format!("'{}'", mask::MASK);
     }
-    if path == "database.url" {
+    if is_address {
         return quoted(&mask::url(text));
     }
     quoted(text)

@@ -10,7 +10,9 @@ use super::{
     overrides::{self, Override},
     pipeline::{BatchLimits, DatabaseKind, DatabaseSettings, Observe, Pipeline, ProcessSettings, RetryPolicy},
     problem::{Place, Problem},
-    properties, routes, schema, show,
+    properties,
+    redis::redis_part,
+    routes, schema, show,
     structure::{Finding, Reading},
     tree::{Content, Node, Origins, Source},
     values,
@@ -130,7 +132,17 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
     let database = document.database.and_then(|database| database_part(database, judging));
     let retention = retention(document.retention.as_ref(), judging);
     let routes = routes::routes(document.routes.unwrap_or_default(), judging);
+    let is_written = judging.is_written("redis");
+    let redis = redis_part(document.redis, name.as_deref().unwrap_or_default(), judging);
     let routes = routes?;
+    let remembers: Vec<usize> = (0..routes.len()).filter(|index| routes[*index].remembers_events()).collect();
+    match remembers.first() {
+        Some(index) if !is_written => {
+            judging.find(&format!("routes[{index}].dedup"), "nothing says where Redis is", "add `redis: redis://host:6379`");
+        }
+        None if is_written => judging.find("redis", "no route remembers its events there", "write dedup: [redis] in a route, or leave `redis` out"),
+        Some(_) | None => {}
+    }
     let mut kafka = kafka??;
     kafka.topics = routes.iter().map(|route| route.topics.clone()).collect();
     Some(Pipeline {
@@ -139,6 +151,7 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
         group_written: judging.is_written("kafka.group"),
         kafka,
         database: database?,
+        redis,
         batch: batch?,
         retry: retry?,
         rate_limit: document.rate_limit.and_then(|limit| limit.records_per_second),

@@ -38,6 +38,7 @@ pub(super) fn judge(format: &str, text: &str) -> Result<(), Wrong> {
         "column" => column(text).map(drop),
         "timezone" => timezone(text),
         "database-url" => database_url(text).map(drop),
+        "redis-url" => redis_url(text),
         _ => Ok(()),
     }
 }
@@ -240,6 +241,14 @@ pub enum DatabaseKind {
     /// MySQL or MariaDB: the server says which.
     MySql,
     Sqlite,
+}
+
+/// The address is a secret: no part of it stands in a message.
+fn redis_url(text: &str) -> Result<(), Wrong> {
+    if ["redis://", "rediss://"].iter().any(|scheme| text.strip_prefix(scheme).is_some_and(|rest| !rest.is_empty())) {
+        return Ok(());
+    }
+    wrong("this is not the address of a Redis server", "such as redis://host:6379, or rediss://user:password@host:6379/0 with TLS")
 }
 
 /// The address is a secret: no part of it but its scheme stands in a message.

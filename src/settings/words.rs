@@ -32,6 +32,16 @@ words! {
 }
 
 words! {
+    /// What is done where Redis may forget by itself.
+    Eviction {
+        /// `run` waits, and says so.
+        Refuse,
+        /// What it forgets may take effect again.
+        Allow,
+    }
+}
+
+words! {
     /// Whether the bookkeeping tables are made by `run`.
     Migrate {
         /// By `run`, where its role may; else it waits and says so.
@@ -156,6 +166,8 @@ words! {
 words! {
     /// What stops a repeat.
     Dedup {
+        /// The ids of events, remembered in `redis` for `redis.ttl`, after their rows are durable: it stops most repeats, and none for certain.
+        Redis,
         /// The ids of events, kept in a table beside the checkpoints for `retention.processed_events`, in the transaction of the rows.
         ProcessedEvent,
         /// The row itself: a repeat writes the same row again.
@@ -224,6 +236,10 @@ pub(super) fn kafka_schema(generator: &mut SchemaGenerator) -> Schema {
 
 pub(super) fn database_schema(generator: &mut SchemaGenerator) -> Schema {
     short_or_long(generator.subschema_for::<document::Database>())
+}
+
+pub(super) fn redis_schema(generator: &mut SchemaGenerator) -> Schema {
+    short_or_long(generator.subschema_for::<document::Redis>())
 }
 
 fn short_or_long(long: Schema) -> Schema {

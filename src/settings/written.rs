@@ -76,7 +76,7 @@ fn from_text(name: &str, content: &str, environment: &BTreeMap<String, String>, 
     Some(Written { root, origins, text, name })
 }
 
-/// `kafka` and `database` as a text are short for one key below them.
+/// `kafka`, `database` and `redis` as a text are short for one key below them.
 pub(super) fn long(mut path: Path) -> Path {
     if let [Step::Key(key)] = path.0.as_slice()
         && let Some(below) = short_for(key)
@@ -89,7 +89,7 @@ pub(super) fn long(mut path: Path) -> Path {
 fn short_for(key: &str) -> Option<&'static str> {
     match key {
         "kafka" => Some("brokers"),
-        "database" => Some("url"),
+        "database" | "redis" => Some("url"),
         _ => None,
     }
 }

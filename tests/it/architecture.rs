@@ -73,6 +73,8 @@ fn clients_are_named_in_their_own_rooms_only() {
     // The demo makes the embedded cluster that it reads from.
     only_named_in(&product, r"\brdkafka(_sys)?::", &["src/source/kafka", "src/cli/demo"]);
     only_named_in(&product, r"\bsqlx::", &["sinks/src/", "migrations/src/"]);
+    // The client by its name alone; this product's own module of that name is named through its crate.
+    only_named_in(&product, r"^use redis::|\n\s*use redis::|[^:]\bredis::(cmd|Client|aio|cluster)", &["sinks/src/redis/"]);
 }
 
 /// The modules of the crate's root that this code names, alone (`crate::x::y`) and in groups (`crate::{x::y, z}`).

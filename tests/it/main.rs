@@ -6,6 +6,7 @@
 mod checker;
 mod cluster;
 mod database;
+mod event_log;
 mod file;
 mod group;
 mod holder;
@@ -47,6 +48,7 @@ mod processed_events;
 mod put_out;
 mod rate_limit;
 mod recreated;
+mod redis;
 mod restore;
 mod retention;
 mod shared_file;

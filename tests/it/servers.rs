@@ -49,6 +49,18 @@ impl Server {
         Self::serve(kind, &[&text(certificates())])
     }
 
+    /// `single`, `sentinel` or `cluster`, with lines of its own in `redis.conf`.
+    pub fn redis(kind: &str, settings: &[&str]) -> Self {
+        let directory = fresh_directory(&format!("redis-{kind}"));
+        let mut script = Command::new(scripts().join("redis"));
+        script.arg(kind).arg(&directory);
+        if kind == "single" {
+            script.arg(certificates());
+        }
+        script.args(settings);
+        Self::run(script, directory)
+    }
+
     /// A file system of that size at `path`, which is gone with this value. Only root can have one.
     pub fn small_disk(size: &str) -> Self {
         Self::serve("small-disk", &[size])
@@ -105,9 +117,18 @@ impl Server {
         self.start();
     }
 
-    /// Its process stands still, as a machine that hangs. It goes on when it is stopped.
+    /// Its process stands still, as a machine that hangs, until it is thawed or stopped.
     pub fn freeze(&self) {
-        let status = Command::new("sh").args(["-c", &format!("kill -STOP {}", self.get("pid"))]).status().expect("a shell");
+        self.signal("STOP");
+    }
+
+    pub fn thaw(&self) {
+        self.signal("CONT");
+    }
+
+    fn signal(&self, name: &str) {
+        let pid = self.get("pid").split(',').next().unwrap_or_default();
+        let status = Command::new("sh").args(["-c", &format!("kill -{name} {pid}")]).status().expect("a shell");
         assert!(status.success(), "the server does not run");
     }
 
@@ -117,13 +138,13 @@ impl Server {
         self.read_ready();
     }
 
-    /// `kill -9` of one broker of a cluster, by its number.
-    pub fn kill_node(&mut self, node: i32) {
+    /// `kill -9` of one server of several, by its number or name.
+    pub fn kill_node(&mut self, node: impl std::fmt::Display) {
         assert_eq!(self.ask(&format!("kill {node}")), "stopped");
     }
 
-    /// The killed broker comes back with its data.
-    pub fn start_node(&mut self, node: i32) {
+    /// The killed one comes back with its data.
+    pub fn start_node(&mut self, node: impl std::fmt::Display) {
         writeln!(self.commands, "start {node}").expect("the server's script reads");
         self.read_ready();
     }
@@ -193,6 +214,18 @@ pub fn shared_mysql() -> &'static str {
 pub fn shared_mariadb() -> &'static str {
     static MARIADB: OnceLock<Server> = OnceLock::new();
     MARIADB.get_or_init(|| Server::of_database("mariadb")).get("url")
+}
+
+/// The Redis that tests share which do not harm it.
+pub fn shared_redis() -> &'static str {
+    static REDIS: OnceLock<Server> = OnceLock::new();
+    REDIS.get_or_init(|| Server::redis("single", &[])).get("url")
+}
+
+/// What a Redis answers, by its own tool.
+pub fn ask_redis(url: &str, command: &str) -> String {
+    let answer = Command::new("redis-cli").args(["-u", url]).args(command.split(' ')).output().expect("redis-cli is installed");
+    String::from_utf8_lossy(&answer.stdout).trim().to_owned()
 }
 
 /// `ca.pem` signed what the servers show, `other-ca.pem` did not.

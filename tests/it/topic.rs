@@ -1,8 +1,10 @@
 //! A topic for one test: made under a name of its own, filled, and read back as the oracle.
 
+use std::time::Duration;
+
 use rdkafka::{
     ClientConfig, Offset, TopicPartitionList,
-    admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication},
+    admin::{AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication},
     client::DefaultClientContext,
 };
 
@@ -38,6 +40,16 @@ impl Topic {
         let topic = Self { brokers: brokers.to_owned(), name: name.to_owned(), partitions };
         topic.wait_for_leaders();
         topic
+    }
+
+    /// How long it keeps its records: the tests' broker keeps them for good.
+    pub fn keep_for(&self, time: Duration) {
+        let milliseconds = time.as_millis().to_string();
+        let config = AlterConfig::new(ResourceSpecifier::Topic(&self.name)).set("retention.ms", &milliseconds);
+        let results = block_on(admin(&self.brokers).alter_configs([&config], &AdminOptions::new())).expect("the broker answers");
+        for result in results {
+            result.expect("the setting is changed");
+        }
     }
 
     /// Deletes the topic and makes it again, empty, under the same name.

@@ -1,21 +1,31 @@
 //! Planted bugs that need more coincidences than a few hundred seeds hold: shown by the one decision that they spoil.
 
-use std::sync::Arc;
-
-use oncesink_sinks::{
-    checkpoint::CheckpointRow,
-    fence::judge,
-    generation::{Due, Generation, Generations},
-    model::{Batch, BatchId, Claim, ClaimId, Content, Delivery, Epoch, NextOffset, Partition, RecordMark, Span},
-    outcome::Standing,
-    planted::{Bug, plant},
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
 };
 
+use async_trait::async_trait;
+use oncesink_sinks::{
+    checkpoint::CheckpointRow,
+    dedup::{self, Dedup, DedupFacts, Event, Found, Reached},
+    fault::Fault,
+    fence::judge,
+    generation::{Due, Generation, Generations},
+    model::{Batch, BatchId, Claim, ClaimId, Content, Coordinate, Delivery, Epoch, NextOffset, Partition, RecordMark, Span},
+    outcome::Standing,
+    planted::{Bug, plant},
+    screening::{Screening, Seen, Store},
+};
+
+use crate::world::redis::RedisState;
+
 /// What each decides, as the right code has it.
-const DECISIONS: [(Bug, fn() -> bool); 3] = [
+const DECISIONS: [(Bug, fn() -> bool); 4] = [
     (Bug::ClaimIdNotCompared, a_claim_of_the_same_epoch_is_another),
     (Bug::ForgottenRowsReturn, forgotten_rows_stay_out),
     (Bug::ExpiresTooEarly, what_may_be_delivered_again_does_not_expire),
+    (Bug::ScreensByOldGeneration, a_generation_that_ended_meanwhile_is_not_believed),
 ];
 
 /// Whether `bug` is shown here and not by a seed.
@@ -63,7 +73,8 @@ fn forgotten_rows_stay_out() -> bool {
     let partition = Partition::new("x", 0);
     let mark = |partition| RecordMark { offset: 3, timestamp: 0, hash: 0, partition };
     let content = Content { partitions: vec![partition.clone(), partition], records: vec![mark(0), mark(1)], ..Content::default() };
-    let batch = Batch { id: BatchId(1), pipeline: Arc::from("x"), delivery: Delivery::ExactlyOnce, spans: vec![span()], content: Arc::new(content) };
+    let batch =
+        Batch { id: BatchId(1), pipeline: Arc::from("x"), delivery: Delivery::ExactlyOnce, spans: vec![span()], content: Arc::new(content), known: Vec::new() };
     batch.records().count() == 1
 }
 
@@ -81,4 +92,70 @@ fn what_may_be_delivered_again_does_not_expire() -> bool {
         waits_for: Some(partition.clone()),
     };
     generations.due() == Due::Waits { partition }
+}
+
+/// A store in which another worker finds the database gone back while the first marks are read.
+#[derive(Debug, Default)]
+struct Interrupted {
+    state: Mutex<RedisState>,
+    others_claim: Mutex<Vec<Reached>>,
+}
+
+#[async_trait]
+impl Store for Interrupted {
+    async fn verify(&self) -> Result<DedupFacts, Fault> {
+        Ok(DedupFacts { address: String::new(), version: String::new(), warnings: Vec::new() })
+    }
+
+    async fn claim(&self, held: &[Reached]) -> Result<(dedup::Generation, Found), Fault> {
+        Ok(self.state.lock().unwrap().claim(held))
+    }
+
+    async fn register(&self, held: &[Reached]) -> Result<dedup::Generation, Fault> {
+        Ok(self.state.lock().unwrap().register(held))
+    }
+
+    async fn state(&self, held: &[Reached]) -> Result<Seen, Fault> {
+        Ok(self.state.lock().unwrap().seen(held))
+    }
+
+    async fn raise(&self, generation: &dedup::Generation, reached: &[Reached]) -> Result<HashMap<Partition, bool>, Fault> {
+        Ok(self.state.lock().unwrap().raise(generation, reached))
+    }
+
+    async fn marks(&self, generation: &dedup::Generation, events: &[Event<'_>]) -> Result<Vec<Option<Coordinate>>, Fault> {
+        let mut state = self.state.lock().unwrap();
+        let marks = state.marks(generation, events);
+        let (lower, same): (Vec<Reached>, Vec<Reached>) = self.others_claim.lock().unwrap().drain(..).partition(|reached| reached.partition.index == 0);
+        if !lower.is_empty() {
+            state.claim(&lower);
+            state.register(&same);
+        }
+        Ok(marks)
+    }
+
+    async fn mark(&self, generation: &dedup::Generation, events: &[Event<'_>]) -> Result<(), Fault> {
+        self.state.lock().unwrap().mark(generation, events);
+        Ok(())
+    }
+}
+
+/// An event was written in one partition, and the database has lost it since; it comes again in another one, which is being screened when that is found
+/// out: another writer of the same worker has just made that partition known again.
+fn a_generation_that_ended_meanwhile_is_not_believed() -> bool {
+    let reached =
+        |index: i32, claim: i64, durable: i64| Reached { partition: Partition::new("x", index), claim: ClaimId(claim), durable: NextOffset::new(durable) };
+    let (first, second) = (reached(0, 1, 0), reached(1, 1, 0));
+    let screening = Screening::new(Interrupted::default());
+    let written = [Event { partition: &first.partition, offset: 5, route: "r", id: "e" }];
+    let again = [Event { partition: &second.partition, offset: 7, route: "r", id: "e" }];
+    let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+    runtime.block_on(async {
+        screening.claimed(&[first.clone(), second.clone()]).await.unwrap();
+        let generation = screening.screen(&written).await.unwrap().generation;
+        screening.remember(&generation, &[reached(0, 1, 6)], &written).await.unwrap();
+        assert_eq!(screening.screen(&again).await.unwrap().known, [true]);
+        *screening.store().others_claim.lock().unwrap() = vec![reached(0, 2, 0), second.clone()];
+        screening.screen(&again).await.unwrap().known == [false]
+    })
 }

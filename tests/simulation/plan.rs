@@ -43,6 +43,8 @@ pub struct Plan {
     pub latency: u64,
     /// Some events are sent twice. Then their ids are kept for good: how late the second one is read, nobody can tell.
     pub sends_twice: bool,
+    /// The append tables remember their events in Redis, besides whatever else stops repeats there.
+    pub remembers: bool,
     /// How long event ids are kept; for good, too, where a person may have old records read again. Else longer than any worker is frozen:
     /// what one commits when it wakes sets the group back.
     retention: Duration,
@@ -85,10 +87,11 @@ impl Plan {
             writers: dice.random_range(1..=3),
             rows: dice.random_range(4..=16),
             linger: Duration::from_millis(dice.random_range(1..=40)),
-            callback_budget: Duration::from_millis(*[300, 3000, 3000].choose(dice).unwrap_or(&3000)),
+            callback_budget: Duration::from_millis(*[300, 300, 3000].choose(dice).unwrap_or(&3000)),
             drain_timeout: Duration::from_millis(2500),
             latency: *[2, 3, 10].choose(dice).unwrap_or(&3),
             records_per_second: chance(dice, 15).then_some(400),
+            remembers: chance(dice, 50),
         }
     }
 

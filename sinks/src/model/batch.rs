@@ -64,6 +64,9 @@ pub struct Batch {
     /// Sorted by topic and partition: that is the order in which their checkpoint rows are locked.
     pub spans: Vec<Span>,
     pub content: Arc<Content>,
+    /// What was screened out of this very attempt: for each of [`Content::rows`] the rows whose event is durable already, sorted. Empty
+    /// where nothing was screened. Never kept from one attempt to the next: a database that was restored since does not hold them.
+    pub known: Vec<Vec<u32>>,
 }
 
 /// What a batch can be cut into.
@@ -95,6 +98,15 @@ impl Batch {
             bounds[mark.partition as usize].is_some_and(|(from, to)| from <= mark.offset && mark.offset < to)
         };
         (0..u32::try_from(rows.len()).unwrap_or(u32::MAX)).filter(belongs).collect()
+    }
+
+    /// The rows of `selection` that are not known to be durable. `position`: an index into [`Content::rows`].
+    #[must_use]
+    pub fn without_known(&self, position: usize, mut selection: Vec<u32>) -> Vec<u32> {
+        if let Some(known) = self.known.get(position).filter(|known| !known.is_empty()) {
+            selection.retain(|row| known.binary_search(row).is_err());
+        }
+        selection
     }
 
     /// Where the record of a row stands: what one batch does is what its records do in this order.
@@ -182,7 +194,7 @@ mod tests {
         let mark = |offset: &i64| RecordMark { offset: *offset, timestamp: 0, hash: 0, partition: 0 };
         let content = Content { partitions: vec![partition.clone()], records: offsets.iter().map(mark).collect(), ..Content::default() };
         let span = Span { partition, claim: Claim::default(), from: NextOffset::ZERO, to: NextOffset::new(100), last: None };
-        Batch { id: BatchId(1), pipeline: Arc::from("p"), delivery: Delivery::ExactlyOnce, spans: vec![span], content: Arc::new(content) }
+        Batch { id: BatchId(1), pipeline: Arc::from("p"), delivery: Delivery::ExactlyOnce, spans: vec![span], content: Arc::new(content), known: Vec::new() }
     }
 
     #[test]

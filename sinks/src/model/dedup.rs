@@ -1,6 +1,8 @@
 /// What stops a repeat, in the one order in which the backends run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum DedupBackend {
+    /// Event ids in Redis, around the transaction: asked before it, told after it.
+    Redis,
     /// Event ids kept in a table of the target database, in the transaction of the rows.
     ProcessedEvent,
     /// The row's own unique key: a repeat finds the row that it made.

@@ -250,7 +250,19 @@ impl Target {
     /// Each of its rows bears the id of its event.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
+        self.marks_events() || self.remembers_events()
+    }
+
+    /// The ids are kept in the database, in the transaction of the rows.
+    #[must_use]
+    pub fn marks_events(&self) -> bool {
         self.dedup.contains(&DedupBackend::ProcessedEvent)
+    }
+
+    /// The ids are kept in an outside store, around the transaction.
+    #[must_use]
+    pub fn remembers_events(&self) -> bool {
+        self.dedup.contains(&DedupBackend::Redis)
     }
 
     #[must_use]

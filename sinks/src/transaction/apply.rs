@@ -10,7 +10,7 @@ use crate::{
     fault::{Fault, FaultClass, reason},
     fence,
     marks::{Marks, Place},
-    model::{Batch, Partition},
+    model::{Batch, Partition, Rows},
     outcome::Standing,
     planted,
     processed_events::EventMarks,
@@ -101,17 +101,23 @@ async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, A
 /// The rows of one target that are written.
 struct Selection {
     selected: Vec<u32>,
-    /// Rows of the batch that are left out: their event was processed before.
+    /// Rows of the batch that are left out: their event is durable, or comes earlier in the batch.
     deduplicated: u64,
 }
 
 /// Marks the events of the batch, for all routes before the rows of any, and the routes by their names: that is the lock order.
 /// One selection for each of the batch's rows.
 async fn mark(session: &mut dyn Session, batch: &Batch) -> Result<Vec<Selection>, Fault> {
-    let mut selections: Vec<Selection> = batch.content.rows.iter().map(|rows| Selection { selected: batch.selection(rows), deduplicated: 0 }).collect();
+    let select = |(position, rows): (usize, &Rows)| {
+        let all = batch.selection(rows);
+        let count = all.len();
+        let selected = batch.without_known(position, all);
+        Selection { deduplicated: (count - selected.len()) as u64, selected }
+    };
+    let mut selections: Vec<Selection> = batch.content.rows.iter().enumerate().map(select).collect();
     let mut routes: BTreeMap<&str, Vec<usize>> = BTreeMap::new();
     for (index, (rows, selection)) in batch.content.rows.iter().zip(&selections).enumerate() {
-        if rows.target.keeps_events() && !selection.selected.is_empty() {
+        if rows.target.marks_events() && !selection.selected.is_empty() {
             if rows.event_ids.len() != rows.len() {
                 // Rows without an id would all be one event.
                 return Err(Fault::new(FaultClass::Halt, "event-ids", format!("a batch of route {} has rows without an event id", rows.target.route)));
@@ -135,7 +141,7 @@ async fn mark(session: &mut dyn Session, batch: &Batch) -> Result<Vec<Selection>
             let selection = &mut selections[index];
             let before = selection.selected.len();
             selection.selected = new.iter().filter(|place| place.rows == index).map(|place| place.row).collect();
-            selection.deduplicated = (before - selection.selected.len()) as u64;
+            selection.deduplicated += (before - selection.selected.len()) as u64;
         }
     }
     Ok(selections)

@@ -1,5 +1,6 @@
 //! All databases, for real: SQLite files in a temporary directory, and the servers that ONCESINK_TEST_POSTGRES, ONCESINK_TEST_MYSQL and
-//! ONCESINK_TEST_MARIADB name (URLs of superusers; each test makes its own database there and drops it).
+//! ONCESINK_TEST_MARIADB name (URLs of superusers; each test makes its own database there and drops it). Tests of Redis stop their
+//! servers, so each starts its own.
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a test fails by panicking")]
 #![allow(
@@ -18,5 +19,6 @@ mod faults;
 mod insert_if_new;
 mod mysql;
 mod processed_events;
+mod redis;
 mod types;
 mod world;

@@ -228,6 +228,7 @@ impl Worker {
             delivery: Delivery::ExactlyOnce,
             spans: vec![Span { partition: partition(), claim: self.claimed.as_ref().unwrap().claim, from: self.next, to, last }],
             content: Arc::new(Content { partitions: vec![partition()], records, rows: vec![content], left_out: Vec::new() }),
+            known: Vec::new(),
         }
     }
 

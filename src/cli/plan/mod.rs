@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 use clap::Args;
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
+    dedup::DedupFacts,
     fault::Fault,
     model::Delivery,
     session::{Bookkeeping, Database, DatabaseFacts},
@@ -15,7 +16,7 @@ use self::{
     starts::{TopicStarts, starts},
 };
 use super::{
-    connect::{KAFKA_LIMIT, MendedBy, Obstacle, blocking, catalogue, partitions, probe, read_by_others},
+    connect::{self, KAFKA_LIMIT, MendedBy, Obstacle, blocking, catalogue, partitions, probe, read_by_others},
     exit::Exit,
     files::{self, Overrides},
 };
@@ -41,6 +42,7 @@ struct Findings {
     pipeline: Pipeline,
     kafka: Option<KafkaSide>,
     database: Option<DatabaseSide>,
+    redis: Option<DedupFacts>,
     topics: Vec<TopicFindings>,
     obstacles: Vec<Obstacle>,
     warnings: Vec<String>,
@@ -69,7 +71,8 @@ struct TopicFindings {
 pub async fn plan(arguments: &Plan) -> Result<Exit, Exit> {
     let pipeline = arguments.overrides.load_one(&arguments.file)?;
     let database = files::database(&pipeline.database)?;
-    let mut findings = Findings { warnings: pipeline.warnings.clone(), pipeline, kafka: None, database: None, topics: Vec::new(), obstacles: Vec::new() };
+    let mut findings =
+        Findings { warnings: pipeline.warnings.clone(), pipeline, kafka: None, database: None, redis: None, topics: Vec::new(), obstacles: Vec::new() };
     // Both sides are looked at even if one fails: everything that is wrong is said at once.
     match database.facts().await {
         Ok(facts) => findings.take_database(facts, database.bookkeeping().await),
@@ -82,6 +85,7 @@ pub async fn plan(arguments: &Plan) -> Result<Exit, Exit> {
         }
         Err(obstacle) => findings.add(obstacle),
     }
+    findings.look_at_redis().await;
     findings.look_at_topics(&database).await;
     print(&findings);
     Ok(findings.exit())
@@ -128,6 +132,23 @@ impl Findings {
             Ok(Bookkeeping::Needed { .. }) => {}
         }
         self.database = Some(DatabaseSide { facts, bookkeeping: bookkeeping.ok() });
+    }
+
+    async fn look_at_redis(&mut self) {
+        let Some(options) = &self.pipeline.redis else { return };
+        match connect::remembered_events(&self.pipeline.name, options).await {
+            Ok((_, facts)) => {
+                self.warnings.extend(facts.warnings.iter().cloned());
+                self.redis = Some(facts);
+            }
+            Err(obstacle) => self.add(obstacle),
+        }
+        let Some(kafka) = &self.kafka else { return };
+        let topics: Vec<Arc<str>> = kafka.topics.keys().cloned().collect();
+        match connect::outlives_topics(&self.pipeline, &topics).await {
+            Ok(warnings) => self.warnings.extend(warnings),
+            Err(obstacle) => self.add(obstacle),
+        }
     }
 
     /// Per topic: columns, and where each partition would start. Without Kafka the topics that are written out are still mapped.

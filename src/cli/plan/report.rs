@@ -72,6 +72,12 @@ fn print_sides(findings: &Findings) {
         "database".to_owned(),
         findings.database.as_ref().map_or_else(|| "not reached".to_owned(), |database| format!("{}, {}", database.facts.address, database.facts.version)),
     ]);
+    if pipeline.redis.is_some() {
+        rows.push(vec![
+            "redis".to_owned(),
+            findings.redis.as_ref().map_or_else(|| "not reached".to_owned(), |facts| format!("{}, {}", facts.address, facts.version)),
+        ]);
+    }
     println!("{}", output::table(&[], rows));
 }
 
@@ -137,7 +143,13 @@ fn print_guarantees(findings: &Findings) {
             if !said.insert(&route.name) {
                 continue;
             }
-            let facts = Facts { delivery: route.delivery, write: route.write, version: mapping.version.is_some(), events: events(route) };
+            let facts = Facts {
+                delivery: route.delivery,
+                write: route.write,
+                version: mapping.version.is_some(),
+                marked: events(route.marks_events(), route),
+                remembered: events(route.remembers_events(), route),
+            };
             let guarantee = effective(facts);
             println!("delivery  {}: {}, {}: {}", route.name, facts.delivery, guarantee.effect.as_str(), guarantee.because);
             for remains in guarantee.remains {
@@ -148,8 +160,8 @@ fn print_guarantees(findings: &Findings) {
     }
 }
 
-fn events(route: &RouteConfig) -> Events {
-    match (route.keeps_events(), &route.event_id) {
+fn events(are_kept: bool, route: &RouteConfig) -> Events {
+    match (are_kept, &route.event_id) {
         (false, _) => Events::NotKept,
         (true, EventIdSource::Coordinate) => Events::ByCoordinate,
         (true, _) => Events::ById,

@@ -7,8 +7,11 @@ use std::{
 };
 
 use oncesink_sinks::{
+    checkpoint::Checkpoint,
     model::{NextOffset, Partition},
+    remembering::Remembering,
     session::Database,
+    sink::Sink,
     transaction::Transactional,
 };
 
@@ -114,7 +117,6 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
     let id = database_id(database.as_ref(), pipeline.database.migrate == Migrate::Auto, &file).await?;
     let transactional = Arc::new(Transactional::new(database.clone(), id, rand::random()));
     let router = Arc::new(Routes::new(pipeline.routes.clone(), transactional.clone()));
-
     let probe = probe(&pipeline.kafka).await?;
     let topics = {
         let probe = probe.clone();
@@ -128,6 +130,17 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
     for warning in connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await? {
         tracing::warn!(pipeline = %pipeline.name, "{warning}");
     }
+    let (sink, checkpoint): (Arc<dyn Sink>, Arc<dyn Checkpoint>) = match &pipeline.redis {
+        Some(options) => {
+            let (store, facts) = connect::remembered_events(&pipeline.name, options).await?;
+            for warning in facts.warnings.into_iter().chain(connect::outlives_topics(pipeline, &read).await?) {
+                tracing::warn!(pipeline = %pipeline.name, redis = %facts.address, "{warning}");
+            }
+            let remembering = Arc::new(Remembering::new(transactional.clone(), transactional.clone(), store));
+            (remembering.clone(), remembering)
+        }
+        None => (transactional.clone(), transactional.clone()),
+    };
     let until_end = match until_end {
         true => Some(ends(&probe, &topics).await?),
         false => None,
@@ -143,8 +156,8 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
         settings: settings(pipeline, until_end),
         source: Box::new(source),
         channels,
-        sink: transactional.clone(),
-        checkpoint: transactional,
+        sink,
+        checkpoint,
         router,
         seed: rand::random(),
         report: tile.sender(),
@@ -188,7 +201,7 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
         // The reply must reach the group before the client stops waiting for it.
         drain_timeout: defaults.drain_timeout.min(pipeline.kafka.callback_budget.mul_f32(0.8)),
         until_end,
-        processed_event_retention: pipeline.routes.iter().any(RouteConfig::keeps_events).then_some(pipeline.processed_event_retention),
+        processed_event_retention: pipeline.routes.iter().any(RouteConfig::marks_events).then_some(pipeline.processed_event_retention),
         ..defaults
     }
 }

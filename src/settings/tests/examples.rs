@@ -102,7 +102,7 @@ fn the_reference_is_what_the_types_say() {
 fn the_schema_holds_every_default_and_no_null() {
     let schema = schema().to_string();
     assert!(!schema.contains("[\"string\",\"null\"]") && !schema.contains("\"type\":\"null\"") && !schema.contains("\"default\":null"), "{schema}");
-    for key in ["redis", "schema_registry", "dead_letter", "where", "schema_evolution", "otlp"] {
+    for key in ["schema_registry", "dead_letter", "where", "schema_evolution", "otlp"] {
         assert!(!schema.contains(&format!("\"{key}\":")), "{key} comes with a later version");
     }
     // What holds unless it is written is what is written here.

@@ -1,6 +1,11 @@
 //! What a value becomes: traps of YAML, variables, layers, secrets.
 
-use oncesink_sinks::model::{DedupBackend, Rule, WriteMode};
+use std::time::Duration;
+
+use oncesink_sinks::{
+    model::{DedupBackend, Rule, WriteMode},
+    redis::Servers,
+};
 use proptest::prelude::*;
 use secrecy::ExposeSecret;
 
@@ -134,6 +139,20 @@ fn tombstones_and_dedup_follow_from_the_rest() {
     assert_eq!(event_id("value.meta.id"), EventIdSource::Value(vec!["meta".to_owned(), "id".to_owned()]));
     assert_eq!((event_id("key"), event_id("headers.ce_id")), (EventIdSource::Key(Vec::new()), EventIdSource::Header("ce_id".to_owned())));
     assert_eq!(loaded(&route(", dedup: [processed-event]")).routes[0].event_id, EventIdSource::Coordinate);
+}
+
+#[test]
+fn redis_is_a_server_or_sentinels_or_a_cluster() {
+    let redis = |text: &str| loaded(&format!("redis: {text}\n{}", route(", dedup: [checkpoint, redis]"))).redis.unwrap();
+    assert!(matches!(&redis("redis://cache:6379").servers, Servers::Single(url) if url.expose_secret() == "redis://cache:6379"));
+    let sentinel = redis("{ sentinels: [redis://a:1, redis://b:1], master: shop, database: 2, ttl: 1h, prefix: shop, eviction: allow }");
+    assert!(matches!(&sentinel.servers, Servers::Sentinel { sentinels, primary, database: 2 } if sentinels.len() == 2 && primary == "shop"));
+    assert_eq!((sentinel.ttl, sentinel.prefix.as_str(), sentinel.allow_eviction), (Duration::from_secs(3600), "shop", true));
+    let cluster = redis("{ cluster: redis://a:1, username: app, password: GEHEIM }");
+    assert!(matches!(&cluster.servers, Servers::Cluster(urls) if urls.len() == 1));
+    assert_eq!((cluster.username.as_deref(), cluster.ttl), (Some("app"), Duration::from_secs(8 * 24 * 3600)));
+    let routes = loaded(&format!("redis: redis://cache\n{}", route(", dedup: [checkpoint, processed-event, redis]"))).routes;
+    assert_eq!(routes[0].dedup, [DedupBackend::Redis, DedupBackend::ProcessedEvent, DedupBackend::Checkpoint], "in the order in which they run");
 }
 
 #[test]

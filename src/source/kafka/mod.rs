@@ -11,7 +11,7 @@
 //! | `recreated` | noticing that a topic was deleted and made again |
 //! | `damage` | what an error of the client means for the records behind it |
 //! | `statistics`, `unconfirmed` | how far was read where no record was visible; which partitions the client gave up; which commits failed |
-//! | `look_up`, `probe` | committed offsets, ends of logs, topics |
+//! | `look_up`, `probe`, `kept` | committed offsets, ends of logs, topics, and how long they keep records |
 //! | `topics`, `discovery` | names and expressions, expanded by us |
 //! | `unread` | partitions that the group gives to nobody |
 
@@ -37,6 +37,7 @@ mod discovery;
 mod error;
 mod headers;
 mod intake;
+mod kept;
 mod look_up;
 mod outlet;
 mod probe;
@@ -53,6 +54,7 @@ mod unread;
 
 pub use config::{KafkaConfig, StartPolicy};
 pub use error::KafkaError;
+pub use kept::{Kept, kept};
 pub use probe::{Member, Probe, TopicSizes};
 
 use self::{

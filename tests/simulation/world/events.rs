@@ -115,6 +115,16 @@ events! {
     RollOverWaited = "roll-over waited for batches",
     RollOverHeldBack = "roll-over held back by what may be delivered again",
     TableEmptied = "table of expired events emptied",
+    // Remembered events.
+    RedisKnew = "redis: event known",
+    RedisSawRewind = "redis: saw that the database went back",
+    RedisRaiseRefused = "redis: raise of another claim or generation refused",
+    RedisAway = "redis: away",
+    RedisSlow = "redis: slow",
+    RedisAnswerLost = "redis: answer lost",
+    RedisFull = "redis: no memory left",
+    RedisFlushed = "redis: flushed",
+    RedisFailedOver = "redis: failed over, and lost the end of its state",
     // What the engines made of it.
     Fenced = "engine: fenced",
     Rewound = "engine: rewound",
@@ -127,9 +137,9 @@ events! {
     LeftHalted = "partition left halted",
 }
 
-/// The way that a lane may go, and that the fixed seeds do not meet: an assignment would have to be repeated within the milliseconds in
-/// which it waits for what is in flight.
-pub const RARE: (&str, &str) = ("halting", "replaced");
+/// The ways that a lane may go, and that the fixed seeds need not meet: its assignment would have to be repeated, or its session be over, within
+/// the milliseconds in which it waits for what is in flight.
+pub const RARE: &[(&str, &str)] = &[("halting", "replaced"), ("halting", "lost")];
 
 /// Every way from one state of a lane to another. One that is not here is a violation.
 pub const TRANSITIONS: &[(&str, &str)] = &[

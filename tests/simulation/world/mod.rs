@@ -23,6 +23,7 @@ pub mod invariants;
 pub mod log;
 pub mod person;
 pub mod processed_events;
+pub mod redis;
 pub mod routes;
 pub mod session;
 pub mod weather;
@@ -33,6 +34,7 @@ use dice::Dice;
 use group::Group;
 use invariants::Witness;
 use log::Log;
+use redis::RedisState;
 use weather::{Spell, Weather};
 use worker::{InstanceId, Life, WorkerId};
 
@@ -58,6 +60,7 @@ pub struct World {
     pub log: Log,
     pub group: Group,
     pub server: ServerState,
+    pub redis: RedisState,
     pub weather: BTreeMap<Weather, Spell>,
     pub workers: BTreeMap<WorkerId, Life>,
     pub witness: Witness,
@@ -83,6 +86,7 @@ impl Sim {
             log,
             group,
             server: ServerState::default(),
+            redis: RedisState::default(),
             weather: BTreeMap::new(),
             workers: BTreeMap::new(),
             witness: Witness::default(),

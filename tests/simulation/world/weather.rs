@@ -23,6 +23,10 @@ pub enum Weather {
     CommitFailures,
     LookUpFailures,
     RepeatedCallbacks,
+    SlowRedis,
+    RedisAway,
+    RedisAnswersLost,
+    RedisFull,
 }
 
 impl Weather {
@@ -37,7 +41,10 @@ impl Weather {
             Self::DiskFull => Event::DiskFull,
             Self::PermissionRevoked => Event::PermissionRevoked,
             Self::TableChanged => Event::TableChanged,
-            Self::DatabaseDown | Self::ReadOnly | Self::CommitFailures | Self::LookUpFailures | Self::RepeatedCallbacks => return None,
+            Self::SlowRedis => Event::RedisSlow,
+            Self::RedisAnswersLost => Event::RedisAnswerLost,
+            Self::RedisFull => Event::RedisFull,
+            Self::DatabaseDown | Self::RedisAway | Self::ReadOnly | Self::CommitFailures | Self::LookUpFailures | Self::RepeatedCallbacks => return None,
         })
     }
 
@@ -56,6 +63,10 @@ impl Weather {
             Self::CommitFailures => "offset commits fail",
             Self::LookUpFailures => "look-ups fail or take long",
             Self::RepeatedCallbacks => "callbacks are repeated",
+            Self::SlowRedis => "redis is slow",
+            Self::RedisAway => "redis is away",
+            Self::RedisAnswersLost => "answers of redis are lost",
+            Self::RedisFull => "redis has no memory left",
         }
     }
 }

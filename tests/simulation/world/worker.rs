@@ -11,7 +11,7 @@ use oncesink::{
     engine::{Parts, Report},
     source::{Buffer, Source},
 };
-use oncesink_sinks::transaction::Transactional;
+use oncesink_sinks::{remembering::Remembering, screening::Screening, transaction::Transactional};
 use rand::Rng;
 use tokio::{
     sync::{Notify, oneshot, watch},
@@ -22,6 +22,7 @@ use super::{
     Shared, World, consumer,
     dice::{Dice, stream},
     events::Event,
+    redis::SimulatedRedis,
     routes::SimulatedRouter,
     session::SimulatedDatabase,
 };
@@ -225,7 +226,9 @@ pub fn start(sim: &Shared, instance: Option<InstanceId>) -> WorkerId {
         (seed, world.server.id.clone())
     };
     let database = Arc::new(SimulatedDatabase::new(sim.clone(), worker));
-    let sink = Arc::new(Transactional::new(database, id, seed));
+    let transactional = Arc::new(Transactional::new(database, id, seed));
+    let store = Arc::new(Screening::new(SimulatedRedis::new(sim.clone(), worker)));
+    let sink = Arc::new(Remembering::new(transactional.clone(), transactional, store));
     let router = Arc::new(SimulatedRouter::new(sim.clone(), worker));
     let settings = sim.lock().plan.engine_settings(worker);
     let shutdown = async move {

@@ -38,12 +38,17 @@ impl Strike<'_> {
     /// Yesterday's database: what Kafka still has comes again. Partitions that it does not know would rightly halt.
     pub(super) fn restore(&mut self) {
         let lasts = self.milliseconds(200, 4000);
+        let loses_end = self.chance(50);
         let mut world = self.sim.lock();
         let Some(backup) = world.usable_backup() else { return };
         self.fired(&mut world, Some(Event::DatabaseRestored), format_args!("the database is restored from the backup, and is away for {lasts:?}"));
         self.database_stops(&mut world, lasts);
         world.server.tables = backup;
         world.was_restored = true;
+        if loses_end && world.plan.remembers {
+            world.redis.fail_over();
+            world.story.count(Event::RedisFailedOver);
+        }
     }
 
     pub(super) fn delete_offsets(&mut self) {

@@ -17,6 +17,7 @@ use crate::seeds::Plan;
 
 mod database;
 mod log;
+mod redis;
 mod workers;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,12 +46,15 @@ pub enum Fault {
     TrimPastCheckpoint,
     Compact,
     Recreate,
+    RedisFlushed,
+    RedisReplicates,
+    RedisFailsOver,
 }
 
 const MENU: &[(Fault, u32)] = &[
     (Fault::Kill, 10),
     (Fault::Freeze, 10),
-    (Fault::CutOff, 7),
+    (Fault::CutOff, 10),
     (Fault::Restart, 4),
     (Fault::Join, 4),
     (Fault::Leave, 3),
@@ -80,6 +84,13 @@ const MENU: &[(Fault, u32)] = &[
     (Fault::Weather(Weather::CommitFailures), 6),
     (Fault::Weather(Weather::LookUpFailures), 5),
     (Fault::Weather(Weather::RepeatedCallbacks), 6),
+    (Fault::RedisFlushed, 3),
+    (Fault::RedisReplicates, 6),
+    (Fault::RedisFailsOver, 5),
+    (Fault::Weather(Weather::SlowRedis), 3),
+    (Fault::Weather(Weather::RedisAway), 4),
+    (Fault::Weather(Weather::RedisAnswersLost), 4),
+    (Fault::Weather(Weather::RedisFull), 2),
 ];
 
 /// One fault of a seed's list.
@@ -113,6 +124,8 @@ impl Plan {
             Fault::TrimPastCheckpoint => self.cuts,
             Fault::Compact => self.compacts,
             Fault::Recreate => self.recreates,
+            Fault::RedisFlushed | Fault::RedisReplicates | Fault::RedisFailsOver => self.remembers,
+            Fault::Weather(Weather::SlowRedis | Weather::RedisAway | Weather::RedisAnswersLost | Weather::RedisFull) => self.remembers,
             _ => true,
         }
     }
@@ -179,6 +192,9 @@ impl Strike<'_> {
             Fault::TrimPastCheckpoint => self.trim_past_checkpoint(),
             Fault::Compact => self.compact(),
             Fault::Recreate => self.recreate(),
+            Fault::RedisFlushed => self.flush_redis(),
+            Fault::RedisReplicates => self.replicate_redis(),
+            Fault::RedisFailsOver => self.fail_redis_over(),
         }
     }
 

@@ -1,0 +1,334 @@
+//! One connection to Redis, made when it is first needed and anew after whatever broke it, with a limit of time round every step.
+//!
+//! The driver would connect again by itself, with waits and limits of its own that differ between one server and a Cluster; which
+//! primary it then speaks to, and how long that takes, is decided here instead.
+
+use std::{
+    collections::BTreeSet,
+    fmt,
+    future::Future,
+    sync::atomic::{AtomicU64, Ordering},
+    time::Duration,
+};
+
+use redis::{
+    AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value,
+    aio::{ConnectionLike, MultiplexedConnection},
+    cluster_async::ClusterConnection,
+    cluster_routing::{MultipleNodeRoutingInfo, RoutingInfo},
+};
+use tokio::{sync::Mutex, task::JoinSet, time::timeout};
+
+use super::{
+    fault::{fault, late, of_server, unknown, unreachable},
+    options::{RedisOptions, RedisOptionsError, Sentinels, Target},
+    script::Stored,
+};
+use crate::fault::{Fault, FaultClass};
+
+/// How many commands are under way at once, and answered within one limit of time: a healthy server answers so many in some
+/// milliseconds, and one that is slow with them is slow.
+pub const AT_ONCE: usize = 1000;
+
+/// The way to Redis. Shared by all calls, which do not wait for each other but for a connection that is being made.
+pub(super) struct Link {
+    target: Target,
+    connect_limit: Duration,
+    answer_limit: Duration,
+    current: Mutex<Current>,
+    /// How many connections were tried to be made.
+    tries: AtomicU64,
+}
+
+#[derive(Default)]
+struct Current {
+    connection: Option<(u64, Connection)>,
+    /// Why the last try failed: the answer to all who waited for it, so that one hanging server costs each of them one limit of time.
+    failed: Option<(u64, Fault)>,
+}
+
+#[derive(Clone)]
+enum Connection {
+    One(MultiplexedConnection),
+    Cluster(ClusterConnection),
+}
+
+impl Link {
+    pub(super) fn new(options: &RedisOptions) -> Result<Self, RedisOptionsError> {
+        Ok(Self {
+            target: Target::read(options)?,
+            connect_limit: options.connect_limit,
+            answer_limit: options.answer_limit,
+            current: Mutex::default(),
+            tries: AtomicU64::new(0),
+        })
+    }
+
+    pub(super) fn target(&self) -> &Target {
+        &self.target
+    }
+
+    /// The answers to commands that do not depend on each other, in their order. After an error any of them may have taken effect.
+    pub(super) async fn all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Fault> {
+        let mut answers = Vec::with_capacity(commands.len());
+        let mut rest = commands.into_iter();
+        loop {
+            let some: Vec<Cmd> = rest.by_ref().take(AT_ONCE).collect();
+            if some.is_empty() {
+                return Ok(answers);
+            }
+            answers.extend(self.on_connection(async |connection| connection.all(some).await).await?);
+        }
+    }
+
+    pub(super) async fn one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Fault> {
+        let answer = self.on_connection(async |connection| connection.one(command).await).await?;
+        T::from_redis_value(answer).map_err(|_| unknown())
+    }
+
+    /// Runs a script. One that a server does not know yet has changed nothing, and is sent whole.
+    pub(super) async fn script<T: FromRedisValue>(&self, script: &Stored, key: &str, arguments: &[String]) -> Result<T, Fault> {
+        match self.one(script.by_name(key, arguments)).await {
+            Err(fault) if fault.reason == "redis-script" => self.one(script.by_text(key, arguments)).await,
+            answer => answer,
+        }
+    }
+
+    /// One answer of each primary.
+    pub(super) async fn every_primary<T: FromRedisValue>(&self, command: Cmd) -> Result<Vec<T>, Fault> {
+        let answers = self.on_connection(async |connection| connection.every_primary(command).await).await?;
+        answers.into_iter().map(|answer| T::from_redis_value(answer).map_err(|_| unknown())).collect()
+    }
+
+    async fn on_connection<T: Answers>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>) -> Result<T, Fault> {
+        let (number, mut connection) = self.connection().await?;
+        let result = match timeout(self.answer_limit, work(&mut connection)).await {
+            Ok(Ok(answers)) => answers.refusal().map_or(Ok(answers), Err),
+            Ok(Err(error)) => Err(fault(&error)),
+            Err(_) => Err(late("answer", self.answer_limit)),
+        };
+        // A server without memory is the right one all the same. After everything else the next call may find another.
+        if result.as_ref().is_err_and(|fault| fault.class != FaultClass::Pause && fault.reason != "redis-script") {
+            let mut current = self.current.lock().await;
+            current.connection.take_if(|(current, _)| *current == number);
+        }
+        result
+    }
+
+    async fn connection(&self) -> Result<(u64, Connection), Fault> {
+        let seen = self.tries.load(Ordering::Acquire);
+        let mut current = self.current.lock().await;
+        if let Some((number, connection)) = &current.connection {
+            return Ok((*number, connection.clone()));
+        }
+        if let Some((_, fault)) = current.failed.as_ref().filter(|(number, _)| *number > seen) {
+            return Err(fault.clone());
+        }
+        let number = self.tries.fetch_add(1, Ordering::AcqRel) + 1;
+        match timeout(self.connect_limit, self.connect()).await.unwrap_or_else(|_| Err(late("connection", self.connect_limit))) {
+            Ok(connection) => {
+                current.failed = None;
+                current.connection = Some((number, connection.clone()));
+                Ok((number, connection))
+            }
+            Err(fault) => {
+                current.failed = Some((number, fault.clone()));
+                Err(fault)
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Connection, Fault> {
+        let config = self.config();
+        match &self.target {
+            Target::Single(client) => Ok(Connection::One(connect(client, &config).await?)),
+            Target::Sentinel(sentinels) => Ok(Connection::One(self.primary(sentinels).await?)),
+            Target::Cluster { client, seeds } => {
+                // A seed that answers, or says why it does not. The cluster's client takes every refusal for a broken connection.
+                first(seeds.iter().map(|seed| {
+                    let (seed, config) = (seed.clone(), config.clone());
+                    async move { as_node(&seed, &config).await }
+                }))
+                .await?;
+                let connection = client.get_async_connection().await.map_err(|error| fault(&error))?;
+                Ok(Connection::Cluster(connection))
+            }
+        }
+    }
+
+    /// The driver's own limits: the same, should one of its tasks outlive us.
+    fn config(&self) -> AsyncConnectionConfig {
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_limit)).set_response_timeout(Some(self.answer_limit))
+    }
+
+    /// Whom the sentinels name, if it says of itself that it is the primary: a sentinel may not have heard of a failover yet.
+    async fn primary(&self, sentinels: &Sentinels) -> Result<MultiplexedConnection, Fault> {
+        let mut asked = JoinSet::new();
+        for sentinel in &sentinels.sentinels {
+            let (sentinel, name, config) = (sentinel.clone(), sentinels.primary.clone(), self.config());
+            asked.spawn(async move { named_primary(&sentinel, &name, &config).await });
+        }
+        // One answer after the other, so that a sentinel or an old primary that hangs keeps nobody from the right one.
+        let mut seen = BTreeSet::new();
+        let mut tried = JoinSet::new();
+        let mut failed = None;
+        loop {
+            tokio::select! {
+                Some(address) = asked.join_next() => match address {
+                    Ok(Ok(address)) => {
+                        if seen.insert(address.clone()) {
+                            let client = sentinels.client(address.0, address.1).map_err(|error| fault(&error))?;
+                            let config = self.config();
+                            tried.spawn(async move { as_primary(&client, &config).await });
+                        }
+                    }
+                    Ok(Err(problem)) => worse(&mut failed, problem),
+                    Err(_) => {}
+                },
+                Some(connection) = tried.join_next() => match connection {
+                    Ok(Ok(connection)) => return Ok(connection),
+                    Ok(Err(problem)) => worse(&mut failed, problem),
+                    Err(_) => {}
+                },
+                else => return Err(failed.unwrap_or_else(|| unreachable("no sentinel can be reached"))),
+            }
+        }
+    }
+}
+
+/// Of two reasons the one that a person must mend is told.
+fn worse(failed: &mut Option<Fault>, problem: Fault) {
+    if failed.as_ref().is_none_or(|failed| failed.class < problem.class) {
+        *failed = Some(problem);
+    }
+}
+
+async fn connect(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, Fault> {
+    client.get_multiplexed_async_connection_with_config(config).await.map_err(|error| fault(&error))
+}
+
+/// The first that succeeds; else the worst reason.
+async fn first<T: Send + 'static>(works: impl Iterator<Item = impl Future<Output = Result<T, Fault>> + Send + 'static>) -> Result<T, Fault> {
+    let mut works: JoinSet<Result<T, Fault>> = works.collect();
+    let mut failed = None;
+    while let Some(result) = works.join_next().await {
+        match result {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(problem)) => worse(&mut failed, problem),
+            Err(_) => {}
+        }
+    }
+    Err(failed.unwrap_or_else(|| unreachable("no server can be reached")))
+}
+
+async fn named_primary(sentinel: &Client, name: &str, config: &AsyncConnectionConfig) -> Result<(String, u16), Fault> {
+    let mut connection = connect(sentinel, config).await?;
+    let mut question = redis::cmd("SENTINEL");
+    question.arg("get-master-addr-by-name").arg(name);
+    let address: Option<(String, u16)> = question.query_async(&mut connection).await.map_err(|error| fault(&error))?;
+    address.ok_or_else(|| {
+        // It may have been restarted, and hear of the name again from the others.
+        unreachable("a sentinel does not know the primary's name").with_mend("correct redis.master, or the sentinels' settings")
+    })
+}
+
+async fn as_primary(client: &Client, config: &AsyncConnectionConfig) -> Result<MultiplexedConnection, Fault> {
+    let mut connection = connect(client, config).await?;
+    let mut question = redis::cmd("INFO");
+    question.arg("replication");
+    let answer: String = question.query_async(&mut connection).await.map_err(|error| fault(&error))?;
+    if answer.lines().any(|line| line.trim_end() == "role:master") {
+        Ok(connection)
+    } else {
+        Err(unreachable("the server that a sentinel named is not the primary"))
+    }
+}
+
+/// Asks all that the cluster's client will ask.
+async fn as_node(client: &Client, config: &AsyncConnectionConfig) -> Result<(), Fault> {
+    let mut connection = connect(client, config).await?;
+    for question in [redis::cmd("PING"), redis::cmd("CLUSTER").arg("SLOTS").take()] {
+        question.query_async::<Value>(&mut connection).await.map_err(|error| fault(&error))?;
+    }
+    Ok(())
+}
+
+impl Connection {
+    async fn all(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
+        match self {
+            Self::One(connection) => {
+                let mut pipeline = Pipeline::with_capacity(commands.len());
+                for command in commands {
+                    pipeline.add_command(command);
+                }
+                let count = pipeline.len();
+                connection.req_packed_commands(&pipeline, 0, count).await
+            }
+            Self::Cluster(connection) => {
+                // Each by itself: hardly two keys of a batch share a slot, and the driver follows each that has moved. Its commands to one
+                // node go out together all the same.
+                let mut under_way = JoinSet::new();
+                for (index, command) in commands.into_iter().enumerate() {
+                    let mut connection = connection.clone();
+                    under_way.spawn(async move { (index, connection.req_packed_command(&command).await) });
+                }
+                let mut answers = vec![Value::Nil; under_way.len()];
+                while let Some(answered) = under_way.join_next().await {
+                    // A task that did not end has no answer, which must not be read as "not there".
+                    let (index, answer) = answered.map_err(|_| RedisError::from(std::io::Error::other("a command was given up")))?;
+                    if let Some(place) = answers.get_mut(index) {
+                        *place = answer?;
+                    }
+                }
+                Ok(answers)
+            }
+        }
+    }
+
+    async fn one(&mut self, command: Cmd) -> Result<Value, RedisError> {
+        match self {
+            Self::One(connection) => connection.req_packed_command(&command).await,
+            Self::Cluster(connection) => connection.req_packed_command(&command).await,
+        }
+    }
+
+    async fn every_primary(&mut self, command: Cmd) -> Result<Vec<Value>, RedisError> {
+        match self {
+            Self::One(connection) => Ok(vec![connection.req_packed_command(&command).await?]),
+            Self::Cluster(connection) => {
+                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                match connection.route_command(command, everywhere).await? {
+                    Value::Map(answers) => Ok(answers.into_iter().map(|(_, answer)| answer).collect()),
+                    answer => Ok(vec![answer]),
+                }
+            }
+        }
+    }
+}
+
+/// What a server answered, which may be a refusal.
+trait Answers {
+    fn refusal(&self) -> Option<Fault>;
+}
+
+impl Answers for Value {
+    fn refusal(&self) -> Option<Fault> {
+        match self {
+            Self::ServerError(error) => Some(of_server(error)),
+            _ => None,
+        }
+    }
+}
+
+impl Answers for Vec<Value> {
+    fn refusal(&self) -> Option<Fault> {
+        // Of many the worst: what is tried again is tried again as a whole.
+        self.iter().filter_map(Answers::refusal).max_by_key(|fault| fault.class)
+    }
+}
+
+impl fmt::Debug for Link {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Link").field("address", &self.target.address()).finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,60 @@
+//! For how long topics keep their records: what is remembered of them should outlive that.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rdkafka::{
+    ClientContext,
+    admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier},
+    config::{FromClientConfigAndContext, RDKafkaLogLevel},
+};
+use tokio::runtime::Handle;
+
+use super::{KafkaConfig, KafkaError, context::log, properties};
+
+/// How long a topic keeps a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Kept {
+    For(Duration),
+    /// Without a limit, or, where it is compacted, the latest record of each key.
+    ForEver,
+}
+
+struct Quiet;
+
+impl ClientContext for Quiet {
+    fn log(&self, _: RDKafkaLogLevel, facility: &str, message: &str) {
+        log(RDKafkaLogLevel::Debug, facility, message);
+    }
+}
+
+/// Asks the cluster. Blocks for about `limit` at most, on a thread of the runtime where blocking is allowed. It takes the right to describe
+/// the topics' settings, which many users lack.
+///
+/// # Errors
+/// The cluster does not tell, for one of the topics at least.
+pub fn kept(config: &KafkaConfig, topics: &[Arc<str>], limit: Duration) -> Result<BTreeMap<Arc<str>, Kept>, KafkaError> {
+    let untold = |reason: String| KafkaError::Request { what: "how long topics keep their records", reason };
+    let client = AdminClient::from_config_and_context(&properties::probe(config), Quiet).map_err(|error| KafkaError::from_creation(&error))?;
+    let asked: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
+    let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
+    let answers = Handle::current().block_on(client.describe_configs(&asked, &options)).map_err(|error| untold(error.to_string()))?;
+    let mut kept = BTreeMap::new();
+    for answer in answers {
+        let resource = answer.map_err(|code| untold(code.to_string()))?;
+        if let OwnedResourceSpecifier::Topic(topic) = &resource.specifier {
+            kept.insert(Arc::from(topic.as_str()), judge(&resource));
+        }
+    }
+    Ok(kept)
+}
+
+fn judge(resource: &ConfigResource) -> Kept {
+    let value = |name: &str| resource.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or_default();
+    if !value("cleanup.policy").contains("delete") {
+        return Kept::ForEver;
+    }
+    match value("retention.ms").parse::<i64>().map(u64::try_from) {
+        Ok(Ok(milliseconds)) => Kept::For(Duration::from_millis(milliseconds)),
+        Ok(Err(_)) | Err(_) => Kept::ForEver,
+    }
+}
