@@ -27,11 +27,17 @@ use super::{
 #[derive(Clone, Debug, Default)]
 pub struct RedisState {
     state: State,
-    /// By generation, route and event id.
-    marks: BTreeMap<(Arc<str>, Arc<str>, Arc<str>), Coordinate>,
+    marks: BTreeMap<MarkKey, Coordinate>,
     generations: u64,
     /// What a replica has of the state: in a Cluster a failover brings it back, while the marks of other nodes stay.
     replica: State,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct MarkKey {
+    generation: Arc<str>,
+    route: Arc<str>,
+    id: Arc<str>,
 }
 
 #[derive(Clone, Debug, Default)]
@@ -164,8 +170,8 @@ fn unreachable() -> Fault {
     Fault::new(FaultClass::Retry, "redis-unreachable", "Redis cannot be reached")
 }
 
-fn key(generation: &Generation, event: &RecordEvent<'_>) -> (Arc<str>, Arc<str>, Arc<str>) {
-    (Arc::from(generation.as_str()), Arc::from(event.route), Arc::from(event.id))
+fn key(generation: &Generation, event: &RecordEvent<'_>) -> MarkKey {
+    MarkKey { generation: Arc::from(generation.as_str()), route: Arc::from(event.route), id: Arc::from(event.id) }
 }
 
 #[async_trait]
