@@ -34,6 +34,8 @@ pub enum Effect {
     CorrectInTheEnd,
     /// A crash or a rebalance can leave rows twice.
     RepeatsRemain,
+    /// A crash or a failure can lose records; none takes effect twice.
+    LossRemains,
 }
 
 /// The effective guarantee of a route.
@@ -60,6 +62,7 @@ impl Effect {
             Self::Once => "each record takes effect once",
             Self::CorrectInTheEnd => "the right rows in the end",
             Self::RepeatsRemain => "repeats remain",
+            Self::LossRemains => "each record at most once",
         }
     }
 }
@@ -70,6 +73,10 @@ pub fn effective(facts: Facts) -> Guarantee {
     let Facts { delivery, write, version, marked, remembered } = facts;
     let (effect, because) = match (delivery, write, version) {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
+        (Delivery::AtMostOnce, ..) => (
+            Effect::LossRemains,
+            "its offset is committed before its rows are written: a crash or a failed batch loses what was in flight, and counts it as lost",
+        ),
         (Delivery::AtLeastOnce, ..) if marked != Events::NotKept => {
             (Effect::Once, "rows and event ids commit in one transaction; what a crash repeats finds its id and is left out")
         }
@@ -150,7 +157,7 @@ mod tests {
     use super::*;
 
     fn all() -> impl Iterator<Item = Facts> {
-        let deliveries = [Delivery::AtLeastOnce, Delivery::ExactlyOnce];
+        let deliveries = [Delivery::AtMostOnce, Delivery::AtLeastOnce, Delivery::ExactlyOnce];
         let writes = [WriteMode::Append, WriteMode::Upsert, WriteMode::Update, WriteMode::InsertIfNew, WriteMode::Accumulate];
         let events = [Events::NotKept, Events::ByCoordinate, Events::ById];
         let kept = events.into_iter().flat_map(move |marked| events.into_iter().map(move |remembered| (marked, remembered)));
@@ -164,7 +171,7 @@ mod tests {
     #[test]
     fn only_a_checkpoint_or_event_ids_promise_each_record_once() {
         for facts in all() {
-            let once = facts.delivery == Delivery::ExactlyOnce || facts.marked != Events::NotKept;
+            let once = facts.delivery == Delivery::ExactlyOnce || (facts.delivery == Delivery::AtLeastOnce && facts.marked != Events::NotKept);
             assert_eq!(effective(facts).effect == Effect::Once, once, "{facts:?}");
         }
     }

@@ -88,7 +88,7 @@ impl CheckpointRow {
     pub fn reached(&self) -> NextOffset {
         match self.delivery {
             Delivery::ExactlyOnce => self.next_offset,
-            Delivery::AtLeastOnce => self.next_offset.max(self.durable),
+            Delivery::AtMostOnce | Delivery::AtLeastOnce => self.next_offset.max(self.durable),
         }
     }
 }

@@ -64,6 +64,8 @@ pub struct Claimed {
     /// The record that must lie below `next`, should it still be delivered.
     pub last: Option<LastRecord>,
     pub because: StartReason,
+    /// Offsets below `next` that at-most-once has committed, and nobody has written; whatever they held.
+    pub lost: i64,
     /// The batch that moved the row last, before this claim.
     pub batch: BatchId,
 }

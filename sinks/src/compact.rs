@@ -259,6 +259,7 @@ mod tests {
             claim: Claim::default(),
             from: NextOffset::ZERO,
             to: NextOffset::new(1000),
+            durable: NextOffset::ZERO,
             last: None,
         };
         Batch {

@@ -11,17 +11,19 @@ use crate::{
 
 /// Judges the locked row of `span`'s partition. `None`: there is none.
 ///
-/// | row against span | exactly-once | at-least-once |
-/// | --- | --- | --- |
-/// | higher epoch, or the same with another claim id | taken | taken |
-/// | lower epoch | rewound | rewound |
-/// | ours, next offset = from | mine | – |
-/// | ours, next offset = to | applied | – |
-/// | ours, next offset < from | rewound | – |
-/// | ours, this batch's id | – | applied |
-/// | ours, from ≤ max(floor, durable) | – | mine |
-/// | ours, from above both | – | rewound |
-/// | ours, anything else | contradicts | – |
+/// | row against span | exactly-once | at-least-once | at-most-once |
+/// | --- | --- | --- | --- |
+/// | higher epoch, or the same with another claim id | taken | taken | taken |
+/// | lower epoch | rewound | rewound | rewound |
+/// | ours, next offset = from | mine | – | – |
+/// | ours, next offset = to | applied | – | – |
+/// | ours, next offset < from | rewound | – | – |
+/// | ours, this batch's id | – | applied | applied |
+/// | ours, from ≤ max(floor, durable) | – | mine | – |
+/// | ours, from above both | – | rewound | – |
+/// | ours, what the span knows to be durable ≤ max(floor, durable) | – | – | mine |
+/// | ours, that above both | – | – | rewound |
+/// | ours, anything else | contradicts | – | – |
 #[must_use]
 pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&CheckpointRow>) -> Standing {
     let Some(row) = row else { return Standing::Gone };
@@ -48,14 +50,15 @@ pub fn judge(span: &Span, batch: BatchId, delivery: Delivery, row: Option<&Check
                 Standing::Contradicts { row: row.next_offset, expected: span.from }
             }
         }
-        Delivery::AtLeastOnce => {
+        Delivery::AtMostOnce | Delivery::AtLeastOnce => {
             let reached = row.next_offset.max(row.durable);
+            let expected = if delivery == Delivery::AtMostOnce { span.durable } else { span.from };
             if row.batch == batch && !planted!(BlindRetry) {
                 Standing::Applied
-            } else if span.from <= reached {
+            } else if expected <= reached {
                 Standing::Mine
             } else {
-                Standing::Rewound { row: reached, expected: span.from }
+                Standing::Rewound { row: reached, expected }
             }
         }
     }
@@ -91,8 +94,8 @@ pub fn moved(row: &CheckpointRow, span: &Span, batch: BatchId, delivery: Deliver
     CheckpointRow {
         next_offset: match delivery {
             // Only exactly-once moves the floor: otherwise a weaker delivery would hide what a restored database lost.
-            Delivery::AtLeastOnce if !planted!(FloorMoves) => row.next_offset,
-            Delivery::AtLeastOnce | Delivery::ExactlyOnce => span.to,
+            Delivery::AtMostOnce | Delivery::AtLeastOnce if !planted!(FloorMoves) => row.next_offset,
+            Delivery::AtMostOnce | Delivery::AtLeastOnce | Delivery::ExactlyOnce => span.to,
         },
         durable: if planted!(DurableNotRaised) { row.durable } else { row.durable.max(span.to) },
         last: span.last.or(row.last),
@@ -131,13 +134,14 @@ mod tests {
             claim: Claim { epoch: Epoch(5), id: ClaimId(50) },
             from: NextOffset::new(from),
             to: NextOffset::new(to),
+            durable: NextOffset::new(from),
             last: Some(LastRecord { offset: to - 1, timestamp: 1, hash: 2 }),
         }
     }
 
     #[test]
     fn the_table_of_standings_holds() {
-        use Delivery::{AtLeastOnce, ExactlyOnce};
+        use Delivery::{AtLeastOnce, AtMostOnce, ExactlyOnce};
         let number = NextOffset::new;
         let table = [
             (ExactlyOnce, Some(row(6, 60, 10, 10)), 1, Standing::Taken),
@@ -153,6 +157,10 @@ mod tests {
             (AtLeastOnce, Some(row(5, 50, 10, 0)), 1, Standing::Mine),
             (AtLeastOnce, Some(row(5, 50, 0, 9)), 1, Standing::Rewound { row: number(9), expected: number(10) }),
             (AtLeastOnce, Some(row(5, 50, 0, 20)), 7, Standing::Applied),
+            (AtMostOnce, Some(row(6, 60, 0, 10)), 1, Standing::Taken),
+            (AtMostOnce, Some(row(5, 50, 0, 10)), 1, Standing::Mine),
+            (AtMostOnce, Some(row(5, 50, 0, 9)), 1, Standing::Rewound { row: number(9), expected: number(10) }),
+            (AtMostOnce, Some(row(5, 50, 0, 20)), 7, Standing::Applied),
         ];
         for (delivery, row, batch, standing) in table {
             assert_eq!(judge(&span(10, 20), BatchId(batch), delivery, row.as_ref()), standing, "{delivery} {row:?}");

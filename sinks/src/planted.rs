@@ -97,6 +97,12 @@ bugs! {
     /// Idle lanes do not look at their rows.
     NoIdleCheck,
 
+    // At-most-once.
+    /// A batch is written before Kafka has acknowledged its offsets.
+    WritesBeforeAcknowledged,
+    /// What was written is read again where the group's offset is put back.
+    WrittenIsReadAgain,
+
     // Rebalances and intake.
     /// Records of an earlier start are taken.
     StaleSequenceTaken,

@@ -16,12 +16,14 @@ pub struct Start {
     pub next: NextOffset,
     pub durable: NextOffset,
     pub because: StartReason,
+    /// Offsets below `next` that at-most-once has committed, and nobody has written.
+    pub lost: i64,
 }
 
 impl Start {
     #[must_use]
     pub const fn of(claimed: &Claimed) -> Self {
-        Self { next: claimed.next, durable: claimed.durable, because: claimed.because }
+        Self { next: claimed.next, durable: claimed.durable, because: claimed.because, lost: claimed.lost }
     }
 }
 
@@ -63,7 +65,7 @@ pub fn decide(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted
     match row.filter(|row| row.claim.epoch > Epoch(0)) {
         // A row last under exactly-once asks no commit: that is how a restored database heals from the topic.
         Some(row) if row.delivery == Delivery::ExactlyOnce && !planted!(StartsAtCommitted) => {
-            Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint })
+            Ok(Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint, lost: 0 })
         }
         Some(row) => follow_commit(row, wanted, database),
         None => first_start(row, topic_has_rows, wanted, request, database),
@@ -72,24 +74,32 @@ pub fn decide(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wanted
 
 /// Claimed before, last under a weaker delivery: the higher of floor and commit, if the commit can be trusted.
 fn follow_commit(row: &CheckpointRow, wanted: &Wanted, database: &str) -> Result<Start, NotClaimed> {
-    let floor = Start { next: row.next_offset, durable: row.durable, because: StartReason::Checkpoint };
+    let reached = row.durable.max(row.next_offset);
+    // What at-most-once has written is not read again, whatever became of the group's offsets: an old commit may arrive late, and somebody may delete
+    // them. Only who sets them on purpose has it read again.
+    let floor = if row.delivery == Delivery::AtMostOnce && !planted!(WrittenIsReadAgain) { reached } else { row.next_offset };
+    let from = |next: NextOffset, lost: i64| {
+        let because = if next > row.next_offset { StartReason::CommittedOffset } else { StartReason::Checkpoint };
+        // What is lost stays above `durable` until a batch goes over it: the answer to this claim may be lost, and the next one counts anew.
+        let stays = because != StartReason::CommittedOffset || (lost > 0 && wanted.delivery == Delivery::AtMostOnce);
+        let durable = if stays { row.durable } else { row.durable.max(next) };
+        Start { next, durable, because, lost }
+    };
     match &wanted.committed {
         Committed::Unknown => Err(NotClaimed::NeedsCommitted),
-        Committed::Nothing => Ok(floor),
-        Committed::At { next, metadata } => {
-            match Mark::read(metadata) {
-                Some(mark) if mark.database != database => {
-                    return refuse(Refusal::AnotherDatabase { committed: *next, theirs: mark.database.to_owned(), ours: database.to_owned() });
-                }
-                // Every delivery that this version knows commits after it is durable.
-                Some(_) if *next > row.durable.max(row.next_offset) => {
-                    return refuse(Refusal::CommittedAboveDurable { committed: *next, durable: row.durable });
-                }
-                // An admin's reset is followed, but never below the floor.
-                Some(_) | None => {}
+        Committed::Nothing => Ok(from(floor, 0)),
+        Committed::At { next, metadata } => match Mark::read(metadata) {
+            Some(mark) if mark.database != database => {
+                refuse(Refusal::AnotherDatabase { committed: *next, theirs: mark.database.to_owned(), ours: database.to_owned() })
             }
-            if *next > row.next_offset { Ok(Start { next: *next, durable: row.durable.max(*next), because: StartReason::CommittedOffset }) } else { Ok(floor) }
-        }
+            // It commits before it writes: what was never written is lost, by a crash or with a database that was restored.
+            Some(mark) if mark.delivery == Delivery::AtMostOnce => Ok(from(floor.max(*next), (next.get() - reached.get()).max(0))),
+            // The others commit after it is durable.
+            Some(_) if *next > reached => refuse(Refusal::CommittedAboveDurable { committed: *next, durable: row.durable }),
+            Some(_) => Ok(from(floor.max(*next), 0)),
+            // An admin's reset is followed, but never below the row's own floor.
+            None => Ok(from(row.next_offset.max(*next), 0)),
+        },
     }
 }
 
@@ -107,7 +117,7 @@ fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wante
                 }
                 (Some(_), _) => refuse(Refusal::CommittedButNeverClaimed { committed: *next }),
                 (None, Some(held)) => refuse(Refusal::CheckpointGone { held }),
-                (None, None) if request.adopts_commits => Ok(Start { next: *next, durable: *next, because: StartReason::CommittedOffset }),
+                (None, None) if request.adopts_commits => Ok(Start { next: *next, durable: *next, because: StartReason::CommittedOffset, lost: 0 }),
                 (None, None) => refuse(Refusal::ForeignCommit { committed: *next }),
             };
         }
@@ -118,7 +128,7 @@ fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wante
         None => (wanted.start, StartReason::Policy),
     };
     match next {
-        Some(next) => Ok(Start { next, durable: row.map_or(NextOffset::ZERO, |row| row.durable), because }),
+        Some(next) => Ok(Start { next, durable: row.map_or(NextOffset::ZERO, |row| row.durable), because, lost: 0 }),
         None => refuse(Refusal::NoStart),
     }
 }
@@ -128,8 +138,8 @@ fn first_start(row: Option<&CheckpointRow>, topic_has_rows: bool, wanted: &Wante
 #[must_use]
 pub fn left_by_claim(row: &CheckpointRow, delivery: Delivery, start: NextOffset) -> NextOffset {
     match delivery {
-        Delivery::AtLeastOnce if row.claim.epoch > Epoch(0) => row.next_offset,
-        Delivery::AtLeastOnce | Delivery::ExactlyOnce => start,
+        Delivery::AtMostOnce | Delivery::AtLeastOnce if row.claim.epoch > Epoch(0) => row.next_offset,
+        Delivery::AtMostOnce | Delivery::AtLeastOnce | Delivery::ExactlyOnce => start,
     }
 }
 
@@ -146,12 +156,14 @@ pub fn is_ours(metadata: &str) -> bool {
 /// Our own mark in a commit's metadata.
 struct Mark<'a> {
     database: &'a str,
+    delivery: Delivery,
 }
 
 impl<'a> Mark<'a> {
     fn read(metadata: &'a str) -> Option<Self> {
         let (database, delivery) = metadata.split_once('/')?;
-        (!database.is_empty() && ["at-most-once", "at-least-once", "exactly-once"].contains(&delivery)).then_some(Self { database })
+        let delivery = delivery.parse().ok()?;
+        (!database.is_empty()).then_some(Self { database, delivery })
     }
 }
 
@@ -207,7 +219,7 @@ mod tests {
     }
 
     fn start(next: i64, durable: i64, because: StartReason) -> Result<Start, NotClaimed> {
-        Ok(Start { next: NextOffset::new(next), durable: NextOffset::new(durable), because })
+        Ok(Start { next: NextOffset::new(next), durable: NextOffset::new(durable), because, lost: 0 })
     }
 
     #[test]
@@ -265,6 +277,19 @@ mod tests {
             refused(Refusal::CommittedAboveDurable { committed: number(401), durable: number(400) }),
             "a restored database is noticed"
         );
+
+        // Last under at-most-once: what it committed was written or is lost.
+        let most = |next| Ok(Start { next: number(next), durable: number(next), because: StartReason::CommittedOffset, lost: next - 400 });
+        assert_eq!(decide(Some(row(3, Delivery::AtMostOnce, 300, 400)), true, at(450, "db/at-most-once"), false), most(450));
+        assert_eq!(decide(weaker(), true, at(450, "db/at-most-once"), false), most(450), "the commit says who made it");
+        let again = Wanted { delivery: Delivery::AtMostOnce, ..wanted(at(450, "db/at-most-once")) };
+        let counted_anew = super::decide(weaker().as_ref(), true, &again, &request(false), "db");
+        assert_eq!(counted_anew, Ok(Start { durable: number(400), ..most(450).unwrap() }), "until a batch goes over it");
+        let most_once = || Some(row(3, Delivery::AtMostOnce, 300, 400));
+        for late in [Committed::Nothing, at(350, "db/at-most-once"), at(350, "db/at-least-once")] {
+            assert_eq!(decide(most_once(), true, late, false), start(400, 400, StartReason::CommittedOffset), "what is written is not read again");
+        }
+        assert_eq!(decide(most_once(), true, at(310, ""), false), start(310, 400, StartReason::CommittedOffset), "unless somebody wants it so");
 
         // The floor is where the first claim set it.
         assert_eq!(left_by_claim(&row(0, AtLeastOnce, 250, 0), AtLeastOnce, number(77)), number(77), "the first claim");

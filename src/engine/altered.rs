@@ -29,7 +29,7 @@ mod tests {
 
     fn said(next: i64, durable: i64, because: StartReason, committed: &Committed) -> String {
         let (next, durable) = (NextOffset::new(next), NextOffset::new(durable));
-        altered(&Claimed { claim: Claim::default(), next, durable, last: None, because, batch: BatchId(0) }, committed).unwrap_or_default()
+        altered(&Claimed { claim: Claim::default(), next, durable, last: None, because, lost: 0, batch: BatchId(0) }, committed).unwrap_or_default()
     }
 
     #[test]

@@ -122,13 +122,18 @@ impl Engine {
             self.report.totals.redelivered += u64::try_from(claimed.next.get() - committed.get()).unwrap_or(0);
         }
         lane.delivery = delivery;
+        lane.asked = None;
         lane.claim = claimed.claim;
         lane.ledger = Ledger::new(claimed.next, committed);
+        if claimed.lost > 0 {
+            lane.ledger = lane.ledger.durable_to(claimed.durable);
+        }
         lane.backoff.succeed();
         lane.touch();
         if lane.ledger.committable().is_some() {
             self.commit_soon();
         }
+        self.count_lost_offsets(partition, claimed.lost);
     }
 
     fn delivery_of(&self, partition: &Partition) -> Delivery {

@@ -32,7 +32,11 @@ impl Engine {
     /// What is durable and Kafka does not know yet. The commit is advisory: if it fails, the checkpoint still decides.
     fn commit_of(&mut self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get_mut(partition)?;
-        let next = lane.ledger.committable()?;
+        let next = match lane.delivery {
+            // It is told ahead of what is written, and never less than before.
+            Delivery::AtMostOnce => Some(lane.ledger.applied().max(lane.asked.unwrap_or_default())).filter(|next| lane.ledger.committed() != Some(*next))?,
+            Delivery::AtLeastOnce | Delivery::ExactlyOnce => lane.ledger.committable()?,
+        };
         lane.ledger.mark_committed(next);
         Some(self.commit_at(partition, next))
     }
@@ -41,11 +45,12 @@ impl Engine {
     /// have been refused, and there is no later one.
     pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
-        let next = if planted!(DrainCommitsWhatWasTaken) { lane.ledger.taken() } else { lane.ledger.applied() };
+        // Under at-most-once all that is still taken is committed, and may be written yet: the group must not go back before it.
+        let next = if planted!(DrainCommitsWhatWasTaken) || lane.delivery == Delivery::AtMostOnce { lane.ledger.taken() } else { lane.ledger.applied() };
         Some(self.commit_at(partition, next))
     }
 
-    fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
+    pub fn commit_at(&self, partition: &Partition, next: NextOffset) -> Commit {
         let delivery = self.lanes.get(partition).map_or(Delivery::ExactlyOnce, |lane| lane.delivery);
         Commit { partition: partition.clone(), next, metadata: commit_metadata(&self.checkpoint.database_id(), delivery) }
     }

@@ -1,8 +1,10 @@
 //! What happened, counted: in the report, which people read, and in the metrics, in one place.
 
+use std::sync::Arc;
+
 use oncesink_sinks::{
     fault::Fault,
-    model::{Batch, LeftOutBecause, Partition},
+    model::{Batch, LeftOut, LeftOutBecause, Partition},
     sink::Applied,
 };
 use tokio::time::Instant;
@@ -11,7 +13,7 @@ use super::run::Engine;
 use crate::telemetry::metrics::{self, Outcome};
 
 impl Engine {
-    /// Each record leaves the engine once, by route: applied, deduplicated, stale, filtered or skipped.
+    /// Each record leaves the engine once, by route: applied, deduplicated, stale, filtered, skipped or lost.
     pub fn count_batch(&mut self, batch: &Batch, applied: &Applied) {
         self.report.totals.batches += 1;
         let mut rows_of_batch = 0;
@@ -31,23 +33,48 @@ impl Engine {
             counts.stale += stale;
         }
         metrics::batch_rows(&self.settings.pipeline, rows_of_batch);
-        if !batch.content.left_out.is_empty() {
-            let mut inside = vec![false; batch.content.records.len()];
-            for (index, _) in batch.records() {
-                inside[index] = true;
-            }
-            for left_out in batch.content.left_out.iter().filter(|left_out| inside.get(left_out.record as usize).copied().unwrap_or(false)) {
-                let (pipeline, route) = (self.settings.pipeline.clone(), &left_out.route);
-                let counts = self.route_counts(route);
-                match &left_out.because {
-                    LeftOutBecause::Filtered => {
-                        counts.filtered += 1;
-                        metrics::records(&pipeline, route, Outcome::Filtered, "", 1);
-                    }
-                    LeftOutBecause::Skipped(rule) => {
-                        *counts.skipped.entry(rule.clone()).or_default() += 1;
-                        metrics::records(&pipeline, route, Outcome::Skipped, rule, 1);
-                    }
+        self.count_left_out(batch);
+    }
+
+    /// The rows of a batch that was committed to Kafka and never written.
+    pub fn count_lost(&mut self, batch: &Batch) {
+        for rows in &batch.content.rows {
+            let selected = batch.selection(rows).len() as u64;
+            self.add_lost(&rows.target.route.clone(), selected);
+        }
+        for left_out in left_out_of(batch) {
+            self.add_lost(&left_out.route, 1);
+        }
+    }
+
+    /// Offsets of a partition that were committed to Kafka and never written, found by its claim: whatever they held.
+    pub fn count_lost_offsets(&mut self, partition: &Partition, lost: i64) {
+        let Ok(lost @ 1..) = u64::try_from(lost) else { return };
+        tracing::warn!(pipeline = %self.settings.pipeline, %partition, "{lost} offsets were committed and never written: what they held is lost (at-most-once)");
+        let routes: Vec<_> =
+            self.topics.get(&partition.topic).into_iter().flat_map(|plan| plan.routes.iter().map(|route| route.target.route.clone())).collect();
+        for route in routes {
+            self.add_lost(&route, lost);
+        }
+    }
+
+    fn add_lost(&mut self, route: &Arc<str>, lost: u64) {
+        metrics::records(&self.settings.pipeline, route, Outcome::Lost, "", lost);
+        self.route_counts(route).lost += lost;
+    }
+
+    fn count_left_out(&mut self, batch: &Batch) {
+        for left_out in left_out_of(batch) {
+            let (pipeline, route) = (self.settings.pipeline.clone(), &left_out.route);
+            let counts = self.route_counts(route);
+            match &left_out.because {
+                LeftOutBecause::Filtered => {
+                    counts.filtered += 1;
+                    metrics::records(&pipeline, route, Outcome::Filtered, "", 1);
+                }
+                LeftOutBecause::Skipped(rule) => {
+                    *counts.skipped.entry(rule.clone()).or_default() += 1;
+                    metrics::records(&pipeline, route, Outcome::Skipped, rule, 1);
                 }
             }
         }
@@ -81,4 +108,16 @@ impl Engine {
         self.report.totals.retry_time += wait;
         metrics::retry(&self.settings.pipeline, class, wait);
     }
+}
+
+/// What the batch, narrowed as it is, has no row for.
+fn left_out_of(batch: &Batch) -> Vec<&LeftOut> {
+    if batch.content.left_out.is_empty() {
+        return Vec::new();
+    }
+    let mut inside = vec![false; batch.content.records.len()];
+    for (index, _) in batch.records() {
+        inside[index] = true;
+    }
+    batch.content.left_out.iter().filter(|left_out| inside.get(left_out.record as usize).copied().unwrap_or(false)).collect()
 }

@@ -42,6 +42,7 @@ impl Engine {
                 State::Asking | State::Claiming { .. } | State::Checking { .. } | State::Resting { .. } => self.remove_lane(partition),
             }
         }
+        self.give_up_unacknowledged(&partitions);
         self.close_batches_of(&partitions);
         let began = Instant::now();
         self.drains.push(Drain { partitions, reply, began, deadline: began + self.settings.drain_timeout });

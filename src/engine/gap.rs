@@ -21,7 +21,7 @@ pub enum Outside {
 /// Where reading begins, judged by the ends of the log.
 pub fn first_offset(start: &start::Start, delivery: Delivery, ends: Ends) -> Result<NextOffset, Outside> {
     // A floor may lie below the log though everything that is missing was written: then reading begins where the log does.
-    let passed = delivery == Delivery::AtLeastOnce && start.next < ends.low && ends.low <= start.durable;
+    let passed = delivery != Delivery::ExactlyOnce && start.next < ends.low && ends.low <= start.durable;
     let next = if passed { ends.low } else { start.next };
     match outside(next, ends) {
         // An adopted offset may lie past the last stable one: there only the broker judges.
@@ -118,7 +118,7 @@ mod tests {
             (AtLeastOnce, StartReason::CommittedOffset, 21, 21, Ok(number(21))),
             (AtLeastOnce, StartReason::CommittedOffset, 9, 9, Err(below)),
         ] {
-            let start = start::Start { next: number(next), durable: number(durable), because };
+            let start = start::Start { next: number(next), durable: number(durable), because, lost: 0 };
             assert_eq!(first_offset(&start, delivery, ends), first, "{delivery} {start:?}");
         }
         assert_eq!(below.to_string(), "offsets 9 to 9 are not in Kafka any more: retention has passed the checkpoint");

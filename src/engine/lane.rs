@@ -34,6 +34,8 @@ pub struct Lane {
     pub ends: Option<Ends>,
     /// What the group holds, as the client last told.
     pub acknowledged: Option<NextOffset>,
+    /// Under at-most-once: the highest offset that Kafka was asked to commit, ahead of what is written.
+    pub asked: Option<NextOffset>,
     /// When something of this lane last changed: an idle check older than that proves nothing.
     pub changed: Instant,
     /// The last halt, until progress shows that it is over; it may be under trial again.
@@ -108,6 +110,7 @@ impl Lane {
             expected: None,
             ends: None,
             acknowledged: None,
+            asked: None,
             changed: Instant::now(),
             halted: None,
             log: HaltLog::default(),
@@ -150,10 +153,17 @@ impl Lane {
         matches!(self.state, State::Running | State::Draining | State::Halting { .. })
     }
 
+    /// Kafka has acknowledged a commit of this lane's own at `next` or above: only then at-most-once may write what is below.
+    #[must_use]
+    pub fn is_acknowledged(&self, next: NextOffset) -> bool {
+        // One above all that was asked is not the answer: the client tells it of an earlier time.
+        self.acknowledged.is_some_and(|acknowledged| acknowledged >= next && self.asked.is_some_and(|asked| acknowledged <= asked))
+    }
+
     /// The row as this lane left it.
     #[must_use]
     pub fn held(&self) -> Held {
-        Held { claim: self.claim, next: self.ledger.applied() }
+        Held { claim: self.claim, next: self.ledger.durable() }
     }
 
     /// Whether Kafka may be told what is durable: not where the claim was refused or another worker has it.

@@ -13,7 +13,7 @@
 //! | `altered`, `gap` | what others did to the group's offsets; a start that does not fit the log |
 //! | `writer` | a batch from closed to handed over |
 //! | `settle`, `split` | what its outcome means: applied, fenced, lost reply; which record is at fault |
-//! | `commit` | what is durable, told to Kafka |
+//! | `commit`, `at_most_once` | what is durable, told to Kafka; what is told before it is written |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `halting`, `backoff` | why a lane stands still, and how it comes to; waiting |
 //! | `expire` | the ids of processed events expire |
@@ -36,6 +36,7 @@ use crate::{
 };
 
 mod altered;
+mod at_most_once;
 mod backoff;
 mod claim;
 mod claimed;

@@ -153,7 +153,7 @@ impl OpenBatch {
         let spans = self
             .spans
             .into_iter()
-            .map(|span| Span { partition: span.partition, claim: Claim::default(), from: span.from, to: span.to, last: span.last })
+            .map(|span| Span { partition: span.partition, claim: Claim::default(), from: span.from, to: span.to, durable: span.from, last: span.last })
             .collect();
         (Batch { id, pipeline, delivery: self.delivery, spans, content: Arc::new(self.content), known: Vec::new() }, self.room)
     }

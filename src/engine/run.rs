@@ -238,6 +238,7 @@ impl Engine {
         }
         if self.publish_at <= now {
             self.publish();
+            self.commit_ahead_again();
         }
         if self.rate.is_some_and(|at| at <= now) {
             self.rate = None;

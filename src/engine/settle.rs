@@ -127,6 +127,10 @@ impl Engine {
                 tracing::warn!(pipeline = %self.settings.pipeline, %partition, "the database went back from {expected} to {row}; reading again from there");
                 self.restart(partition, None);
             }
+            Delivery::AtMostOnce => {
+                tracing::warn!(pipeline = %self.settings.pipeline, %partition, "the database went back; reading on from what was committed");
+                self.restart(partition, None);
+            }
             // The rows between are lost to a delivery that commits to Kafka only: a person decides.
             Delivery::AtLeastOnce => {
                 let detail = format!("the database went back from {expected} to {row}; at-least-once cannot heal that by itself");
@@ -196,6 +200,10 @@ impl Engine {
 
     fn failed(&mut self, slot: usize, mut pending: Pending, fault: Fault) {
         self.forget_given_away(&mut pending.batch);
+        if pending.batch.delivery == Delivery::AtMostOnce {
+            self.failed_at_most_once(slot, pending, &fault);
+            return;
+        }
         if !matches!(fault.class, FaultClass::Retry | FaultClass::Pause) {
             // The server answers: what failed before in a row has passed.
             self.writers[slot].backoff.succeed();
@@ -232,14 +240,14 @@ impl Engine {
         batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
     }
 
-    fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
+    pub fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
         let first = self.writers[slot].backoff.attempts() == 0;
         let at = self.writers[slot].backoff.fail(&self.settings.retry, fault, &mut self.random);
         if self.writers[slot].has_given_up(&self.settings.retry) {
             self.give_up(fault);
         }
         if first {
-            tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed and is tried again until it succeeds");
+            tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed; it is tried again until it succeeds, or lost under at-most-once");
         }
         self.count_retry(fault, at);
         at

@@ -6,7 +6,7 @@ use oncesink_sinks::{
     checkpoint::{CheckpointRow, StoredHalt},
     fault::{Fault, reason},
     fence,
-    model::{Claim, NextOffset, Partition},
+    model::{Claim, Delivery, NextOffset, Partition},
     outcome::Standing,
     planted,
     refusal::Refusal,
@@ -124,6 +124,8 @@ impl Engine {
             .collect();
         let is_reached = |(partition, end): (&Partition, &NextOffset)| match (self.lanes.get(partition), halts.get(partition)) {
             (Some(lane), _) if lane.stands_still() => true,
+            // What it has lost is in no row.
+            (Some(lane), _) if lane.delivery == Delivery::AtMostOnce => lane.is_running() && lane.ledger.applied() >= *end,
             (None, Some(halt)) if now.duration_since(halt.since) >= HALT_STANDS => true,
             _ => rows.iter().any(|row| row.partition == *partition && row.reached() >= *end),
         };

@@ -6,7 +6,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    model::{Batch, Claim, Delivery, Partition},
+    model::{Batch, Claim, Delivery, Partition, Span},
     planted,
     sink::Writer,
 };
@@ -27,6 +27,8 @@ pub(super) struct Slot {
     pub writer: Option<Box<dyn Writer>>,
     pub open: BTreeMap<Delivery, OpenBatch>,
     pub queue: VecDeque<Pending>,
+    /// Under at-most-once: closed batches whose offsets Kafka has not acknowledged yet.
+    pub committing: VecDeque<Pending>,
     /// A batch whose reply was lost: nothing is handed over until its outcome is known.
     pub asking: Option<Pending>,
     pub backoff: Backoff,
@@ -41,7 +43,7 @@ pub(super) struct Pending {
 
 impl Slot {
     pub fn new(writer: Box<dyn Writer>) -> Self {
-        Self { writer: Some(writer), open: BTreeMap::new(), queue: VecDeque::new(), asking: None, backoff: Backoff::default() }
+        Self { writer: Some(writer), open: BTreeMap::new(), queue: VecDeque::new(), committing: VecDeque::new(), asking: None, backoff: Backoff::default() }
     }
 
     /// Nothing is in flight and nothing waits: a batch that is closed now is written now.
@@ -50,7 +52,7 @@ impl Slot {
     }
 
     pub fn is_idle(&self) -> bool {
-        self.is_free() && self.open.is_empty()
+        self.is_free() && self.open.is_empty() && self.committing.is_empty()
     }
 
     /// It has failed several times in a row: a drain need not wait for it.
@@ -60,6 +62,16 @@ impl Slot {
 
     fn may_begin(&self) -> bool {
         self.writer.is_some() && (self.asking.is_none() || planted!(AskingStopsNothing)) && self.backoff.retry_at().is_none()
+    }
+
+    /// Leaves spans out of what waits here.
+    pub fn retain_spans(&mut self, keep: impl Fn(&Span) -> bool) {
+        for queue in [&mut self.queue, &mut self.committing] {
+            for pending in queue.iter_mut() {
+                pending.batch.retain(&keep);
+            }
+            queue.retain(|pending| !pending.batch.is_empty());
+        }
     }
 
     /// When it has something to do by itself.
@@ -82,8 +94,13 @@ impl Engine {
             return;
         }
         let (batch, room) = open.close(self.new_batch_id(), self.settings.pipeline.clone());
-        let room = Arc::new(room);
-        self.writers[slot].queue.push_back(Pending { batch, room });
+        let pending = Pending { batch, room: Arc::new(room) };
+        if delivery == Delivery::AtMostOnce {
+            self.commit_ahead(&pending.batch);
+            self.writers[slot].committing.push_back(pending);
+        } else {
+            self.writers[slot].queue.push_back(pending);
+        }
     }
 
     /// Closes whatever holds records of these partitions.
@@ -106,6 +123,10 @@ impl Engine {
         for slot in 0..self.writers.len() {
             if self.writers[slot].backoff.retry_at().is_some_and(|at| at <= Instant::now()) {
                 self.writers[slot].backoff.begin_attempt();
+            }
+            while self.writers[slot].committing.front().is_some_and(|pending| self.is_acknowledged(&pending.batch)) {
+                let pending = self.writers[slot].committing.pop_front();
+                self.writers[slot].queue.extend(pending);
             }
             while self.writers[slot].may_begin() {
                 let Some(mut pending) = self.writers[slot].queue.pop_front() else { break };
@@ -134,6 +155,7 @@ impl Engine {
         for span in &mut batch.spans {
             if let Some(lane) = self.lanes.get(&span.partition) {
                 span.claim = lane.claim;
+                span.durable = lane.ledger.durable();
             }
         }
     }
@@ -163,10 +185,7 @@ impl Engine {
                 open.forget(partition);
             }
             slot.open.retain(|_, open| !open.is_empty());
-            for pending in &mut slot.queue {
-                pending.batch.retain(|span| span.partition != *partition);
-            }
-            slot.queue.retain(|pending| !pending.batch.is_empty());
+            slot.retain_spans(|span| span.partition != *partition);
         }
         if let Some(lane) = self.lanes.get_mut(partition) {
             lane.ledger.forget_taken();

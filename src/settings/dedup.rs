@@ -14,8 +14,20 @@ pub(super) fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, pat
     let at = format!("{path}.dedup");
     let broken = judging.reading.accounted.iter().any(|accounted| accounted.starts_with(&at));
     let exactly_once = config.delivery == Delivery::ExactlyOnce;
-    if written.iter().flatten().any(|dedup| *dedup == Dedup::Checkpoint) && !exactly_once {
-        judging.find(&at, "`checkpoint` is what makes exactly-once; under at-least-once there is none", "leave it out, or delivery: exactly-once");
+    let has = |backend: Dedup| written.iter().flatten().any(|dedup| *dedup == backend);
+    if has(Dedup::Checkpoint) && !exactly_once {
+        judging.find(
+            &at,
+            format!("`checkpoint` is what makes exactly-once; under {} there is none", config.delivery),
+            "leave it out, or delivery: exactly-once",
+        );
+    }
+    if has(Dedup::UniqueKey) && config.delivery == Delivery::AtMostOnce {
+        judging.find(
+            &at,
+            "under at-most-once nothing is written twice, so a unique key stops nothing",
+            "leave it out; `version` stops what comes out of order",
+        );
     }
     if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Append {
         judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `append` makes a new one", "leave it out, or write: upsert");
@@ -23,7 +35,7 @@ pub(super) fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, pat
     if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Accumulate {
         judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `accumulate` adds to it", "leave it out: the checkpoint stops repeats");
     }
-    if written.is_none() && !broken && !exactly_once && config.write == WriteMode::Append {
+    if written.is_none() && !broken && config.delivery == Delivery::AtLeastOnce && config.write == WriteMode::Append {
         judging.find(
             &format!("{path}.delivery"),
             "a crash would append the batch in flight once more, and nothing would stop it",
@@ -32,7 +44,7 @@ pub(super) fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, pat
     }
     let mut dedup: BTreeSet<DedupBackend> = match written {
         Some(written) => written.into_iter().map(backend).collect(),
-        None if !exactly_once && config.write != WriteMode::Append => [DedupBackend::UniqueKey].into(),
+        None if config.delivery == Delivery::AtLeastOnce && config.write != WriteMode::Append => [DedupBackend::UniqueKey].into(),
         None => BTreeSet::new(),
     };
     if exactly_once {

@@ -252,7 +252,7 @@ pub(super) struct Route {
     /// What a crash can do. Routes that match one topic must agree.
     #[schemars(extend("default" = "exactly-once"))]
     pub delivery: Option<Delivery>,
-    /// What stops a repeat. Unless it is written: `checkpoint` under exactly-once, where it is always there; else `unique-key`. `[]` under at-least-once with `append` says that repeats may stay.
+    /// What stops a repeat. Unless it is written: `checkpoint` under exactly-once, where it is always there; else `unique-key`. `[]` under at-least-once with `append` says that repeats may stay. Under at-most-once nothing, unless it is written.
     pub dedup: Option<Vec<Dedup>>,
     /// What makes a record the same event as an earlier one, for `dedup: [processed-event]` and `[redis]`: `value.id`, `key`, `key.id` or `headers.ce_id`. Unless it is written: where the record stands in Kafka, so that what a producer sends twice is two events.
     #[schemars(extend("format" = "column"))]

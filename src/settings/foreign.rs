@@ -194,7 +194,6 @@ const WORDS: &[(&str, &str, &str)] = &[
 ];
 
 const LATER_WORDS: &[(&str, &[&str])] = &[
-    ("delivery", &["at-most-once"]),
     ("format", &["connect-json", "debezium", "avro", "protobuf", "json-schema", "cloudevents"]),
     ("key_format", &["connect-json", "avro", "protobuf", "json-schema"]),
     ("tombstone", &["mark"]),

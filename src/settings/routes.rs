@@ -117,7 +117,7 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
     let accumulate = accumulate_rules(document.accumulate);
     if write == WriteMode::Accumulate {
         let stops_repeats = delivery == Delivery::ExactlyOnce || document.dedup.iter().flatten().any(|dedup| *dedup == Dedup::ProcessedEvent);
-        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), stops_repeats, path, judging);
+        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), delivery, stops_repeats, path, judging);
         for column in accumulate.keys().filter(|column| columns.get(*column) == Some(&ColumnSource::None)) {
             let message = format!("`{column}` is in `accumulate`, and `none` leaves it out");
             judging.find(&format!("{path}.columns.{column}"), message, "say where it comes from, or take it out of `accumulate`");
@@ -326,6 +326,7 @@ fn delivery(word: words::Delivery) -> Delivery {
     match word {
         words::Delivery::ExactlyOnce => Delivery::ExactlyOnce,
         words::Delivery::AtLeastOnce => Delivery::AtLeastOnce,
+        words::Delivery::AtMostOnce => Delivery::AtMostOnce,
     }
 }
 

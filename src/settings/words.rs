@@ -11,6 +11,7 @@ macro_rules! words {
         $(#[doc = $about])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize, JsonSchema)]
         #[serde(rename_all = "kebab-case")]
+        #[allow(clippy::enum_variant_names, reason = "they are the words of the file")]
         pub enum $name { $($(#[doc = $doc])* $variant),* }
     };
 }
@@ -160,6 +161,8 @@ words! {
         ExactlyOnce,
         /// A crash can repeat the batch in flight.
         AtLeastOnce,
+        /// A crash or a failure can lose the batch in flight; nothing is ever repeated, and what is lost is counted. For what is worth little the second time.
+        AtMostOnce,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use oncesink_sinks::model::{Rule, WriteMode};
+use oncesink_sinks::model::{Delivery, Rule, WriteMode};
 
 use super::{document, validate::Judging, words};
 
@@ -39,6 +39,7 @@ pub(super) fn judge_accumulate(
     rules: &BTreeMap<String, Rule>,
     key_columns: Option<&[String]>,
     versioned: bool,
+    delivery: Delivery,
     stops_repeats: bool,
     path: &str,
     judging: &mut Judging<'_>,
@@ -47,7 +48,13 @@ pub(super) fn judge_accumulate(
         let message = format!("`{column}` is in `key_columns`: it tells rows apart and never changes");
         judging.find(&format!("{path}.accumulate.{column}"), message, "leave it out");
     }
-    if !stops_repeats {
+    if delivery == Delivery::AtMostOnce {
+        judging.find(
+            &format!("{path}.delivery"),
+            "a failure would lose the batch in flight, and no later record would make up for it in a sum",
+            "write delivery: exactly-once",
+        );
+    } else if !stops_repeats {
         judging.find(
             &format!("{path}.delivery"),
             "a crash would repeat the batch in flight, and `accumulate` would take its records into account once more",

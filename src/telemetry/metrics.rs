@@ -67,6 +67,8 @@ pub enum Outcome {
     Filtered,
     /// It lost against a newer version.
     Stale,
+    /// Committed to Kafka and never written, under at-most-once.
+    Lost,
     /// A bad record, left out by `on_bad_record: skip` or the command `skip`.
     Skipped,
 }
@@ -79,6 +81,7 @@ impl Outcome {
             Self::Deduplicated => "deduplicated",
             Self::Filtered => "filtered",
             Self::Stale => "stale",
+            Self::Lost => "lost",
             Self::Skipped => "skipped",
         }
     }

@@ -24,6 +24,7 @@ mod worker;
 
 mod alter_table;
 mod architecture;
+mod at_most_once;
 mod bad_record;
 mod bad_settings;
 mod black_hole;
@@ -31,6 +32,7 @@ mod brokers;
 mod commit_cut;
 mod coordinator;
 mod database_crash;
+mod deliveries;
 mod demo;
 mod dependency_down;
 mod disk_full;

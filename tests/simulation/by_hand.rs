@@ -46,7 +46,7 @@ pub fn catches(bug: Bug) -> bool {
 
 fn span() -> Span {
     let claim = Claim { epoch: Epoch(5), id: ClaimId(50) };
-    Span { partition: Partition::new("x", 0), claim, from: NextOffset::ZERO, to: NextOffset::new(10), last: None }
+    Span { partition: Partition::new("x", 0), claim, from: NextOffset::ZERO, to: NextOffset::new(10), durable: NextOffset::ZERO, last: None }
 }
 
 /// The database was restored, another worker has claimed under the epoch that the zombie had before, and nothing is written yet.

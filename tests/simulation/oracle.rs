@@ -39,6 +39,8 @@ pub fn behind(world: &World, stopped: Option<&Coordinate>) -> Vec<String> {
         let reached = world.server.tables.checkpoints.get(&partition).map_or(0, |row| match row.delivery {
             Delivery::ExactlyOnce => row.next_offset.get(),
             Delivery::AtLeastOnce => row.durable.get(),
+            // What it lost is in no row.
+            Delivery::AtMostOnce => row.durable.get().max(world.group.committed_offset(&partition)),
         });
         let committed = world.group.committed_offset(&partition);
         if reached < high {
@@ -66,6 +68,9 @@ pub fn judge(world: &mut World) {
             let rows = world.server.tables.appended.get(table).map_or(&[][..], Vec::as_slice);
             let of_topic = if topic.kind == TopicKind::Events { compare_events(table, rows, &expected) } else { compare_appended(table, rows, &expected) };
             differences.extend(of_topic);
+            if topic.kind.delivery() == Delivery::AtMostOnce {
+                differences.extend(uncounted(world, table, rows, &expected));
+            }
             // The rows tell which of those that may be missing are.
             let there: BTreeSet<Row> = rows.iter().cloned().collect();
             let events: BTreeSet<Option<i64>> = rows.iter().filter_map(|row| row.last().copied()).collect();
@@ -95,6 +100,8 @@ struct Record {
     fact: Fact,
     /// It must have one.
     must: bool,
+    /// Compaction has removed it, perhaps before anybody read it.
+    vanished: bool,
 }
 
 impl Record {
@@ -139,6 +146,7 @@ fn former_end(world: &World, partition: &Partition) -> i64 {
 }
 
 fn add(world: &World, partition: &Partition, log: &PartitionLog, from: i64, to: i64, records: &mut Vec<Record>) {
+    let at_most_once = world.log.topics.iter().any(|topic| topic.name == partition.topic && topic.kind.delivery() == Delivery::AtMostOnce);
     for (offset, entry) in log.range(from, to) {
         let (fact, must) = match entry {
             Entry::Record(fact) => (*fact, true),
@@ -146,10 +154,19 @@ fn add(world: &World, partition: &Partition, log: &PartitionLog, from: i64, to: 
             Entry::Control | Entry::Aborted => continue,
         };
         if fact.is_visible() {
-            let must = must && !(world.plan.skips && world.server.once_refused.contains(&fact.payload));
-            records.push(Record { partition: partition.clone(), offset, fact, must });
+            let must = must && !at_most_once && !(world.plan.skips && world.server.once_refused.contains(&fact.payload));
+            records.push(Record { partition: partition.clone(), offset, fact, must, vanished: matches!(entry, Entry::Vanished { .. }) });
         }
     }
+}
+
+/// What is missing was counted as lost, as far as every worker lived to tell.
+fn uncounted(world: &World, table: &str, rows: &[Row], records: &[Record]) -> Option<String> {
+    let all_told = world.workers.values().all(|life| life.state != State::Dead);
+    let lost: u64 = world.workers.values().filter_map(|life| life.report.borrow().routes.get(table).map(|counts| counts.lost)).sum();
+    let there: BTreeSet<&Row> = rows.iter().collect();
+    let missing = records.iter().filter(|record| !record.vanished && !there.contains(&record.row())).count() as u64;
+    (all_told && missing > lost).then(|| format!("{table}: {missing} records are missing, and only {lost} were counted as lost"))
 }
 
 /// Every record once: none missing, none twice, none that is not in the log.

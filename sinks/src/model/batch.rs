@@ -152,6 +152,7 @@ impl Batch {
         let mut later = self.clone();
         later.id = if planted!(HalvesShareTheirId) { self.id } else { fresh };
         later.spans[0].from = if planted!(SplitLosesOneRecord) { NextOffset::after(cut.get()) } else { cut };
+        later.spans[0].durable = later.spans[0].from;
         self.spans[0].to = cut;
         self.spans[0].last = self.last_record(&self.spans[0]);
         Split::Parts(self, later)
@@ -193,7 +194,7 @@ mod tests {
         let partition = Partition::new("x", 0);
         let mark = |offset: &i64| RecordMark { offset: *offset, timestamp: 0, hash: 0, partition: 0 };
         let content = Content { partitions: vec![partition.clone()], records: offsets.iter().map(mark).collect(), ..Content::default() };
-        let span = Span { partition, claim: Claim::default(), from: NextOffset::ZERO, to: NextOffset::new(100), last: None };
+        let span = Span { partition, claim: Claim::default(), from: NextOffset::ZERO, to: NextOffset::new(100), durable: NextOffset::ZERO, last: None };
         Batch { id: BatchId(1), pipeline: Arc::from("p"), delivery: Delivery::ExactlyOnce, spans: vec![span], content: Arc::new(content), known: Vec::new() }
     }
 

@@ -20,6 +20,8 @@ pub struct Claim {
 /// What a crash can do to a record of a topic.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Delivery {
+    /// Offsets are committed, and the commit acknowledged, before the write: a crash can lose the batch in flight, and never repeats it.
+    AtMostOnce,
     /// Offsets are committed after the write: a crash can repeat the batch in flight.
     AtLeastOnce,
     /// Rows and checkpoint in one transaction, fenced: a crash can do nothing.
@@ -30,6 +32,7 @@ impl Delivery {
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
+            Self::AtMostOnce => "at-most-once",
             Self::AtLeastOnce => "at-least-once",
             Self::ExactlyOnce => "exactly-once",
         }
@@ -44,7 +47,7 @@ impl fmt::Display for Delivery {
 
 /// The text names no delivery that this version knows.
 #[derive(Debug, thiserror::Error)]
-#[error("`{0}` is not a delivery; at-least-once or exactly-once")]
+#[error("`{0}` is not a delivery; at-most-once, at-least-once or exactly-once")]
 pub struct ParseDeliveryError(String);
 
 impl FromStr for Delivery {
@@ -52,6 +55,7 @@ impl FromStr for Delivery {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         match text {
+            "at-most-once" => Ok(Self::AtMostOnce),
             "at-least-once" => Ok(Self::AtLeastOnce),
             "exactly-once" => Ok(Self::ExactlyOnce),
             other => Err(ParseDeliveryError(other.to_owned())),
@@ -76,6 +80,8 @@ pub struct Span {
     pub claim: Claim,
     pub from: NextOffset,
     pub to: NextOffset,
+    /// Everything below is durable under this claim: `from`, but where at-most-once has lost what lies between.
+    pub durable: NextOffset,
     /// The last record below `to` that was read; none if only control records lie in the span.
     pub last: Option<LastRecord>,
 }

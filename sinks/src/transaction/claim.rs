@@ -97,6 +97,7 @@ impl Transactional {
                                 durable: start.durable,
                                 last: row.last.filter(|last| last.offset < start.next.get()),
                                 because: start.because,
+                                lost: start.lost,
                                 batch: row.batch,
                             });
                             taken.push(claimed);

@@ -226,7 +226,7 @@ impl Worker {
             id: BatchId(rand::random()),
             pipeline: PIPELINE.into(),
             delivery: Delivery::ExactlyOnce,
-            spans: vec![Span { partition: partition(), claim: self.claimed.as_ref().unwrap().claim, from: self.next, to, last }],
+            spans: vec![Span { partition: partition(), claim: self.claimed.as_ref().unwrap().claim, from: self.next, to, durable: self.next, last }],
             content: Arc::new(Content { partitions: vec![partition()], records, rows: vec![content], left_out: Vec::new() }),
             known: Vec::new(),
         }

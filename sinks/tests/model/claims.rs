@@ -85,7 +85,7 @@ impl Rules {
         let was_claimed = row.claim.epoch > 0;
         if self.is(Mistake::NoFloor) && was_claimed && !row.exactly_once {
             let next = NextOffset::new(i64::from(if found.kind == Commit::Nothing { policy } else { found.next }));
-            return Ok(Start { next, durable: next.max(NextOffset::new(i64::from(row.durable))), because: StartReason::CommittedOffset });
+            return Ok(Start { next, durable: next.max(NextOffset::new(i64::from(row.durable))), because: StartReason::CommittedOffset, lost: 0 });
         }
         if self.is(Mistake::EpochZeroAdopted) && row.exists && !was_claimed {
             (row.claim.epoch, row.exactly_once) = (1, true);

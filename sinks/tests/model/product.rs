@@ -83,7 +83,14 @@ impl Product {
     }
 
     fn span(&self, partition: usize, span: &Span) -> ProductSpan {
-        ProductSpan { partition: self.partitions[partition].clone(), claim: claim(span.claim), from: offset(span.from), to: offset(span.to), last: None }
+        ProductSpan {
+            partition: self.partitions[partition].clone(),
+            claim: claim(span.claim),
+            from: offset(span.from),
+            to: offset(span.to),
+            durable: offset(span.from),
+            last: None,
+        }
     }
 
     /// The fence of a batch of `worker`.

@@ -124,7 +124,7 @@ impl Tile {
             .map(|(route, counts)| {
                 json!({
                     "route": &**route, "applied": counts.applied, "deduplicated": counts.deduplicated,
-                    "filtered": counts.filtered, "stale": counts.stale, "skipped": counts.skipped(),
+                    "filtered": counts.filtered, "stale": counts.stale, "skipped": counts.skipped(), "lost": counts.lost,
                 })
             })
             .collect();

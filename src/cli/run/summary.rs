@@ -19,11 +19,11 @@ pub fn summary(pipeline: &str, took: Duration, ended: &Ended) -> String {
         output::count(u64::try_from(mean).unwrap_or(u64::MAX))
     );
     let routes = report.routes.iter().map(|(route, counts)| {
-        let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped()];
+        let numbers = [counts.applied, counts.deduplicated, counts.filtered, counts.stale, counts.skipped(), counts.lost];
         std::iter::once(route.to_string()).chain(numbers.map(output::count)).collect()
     });
     if !report.routes.is_empty() {
-        indent(&mut text, &output::table(&["ROUTE", "APPLIED", "DEDUPLICATED", "FILTERED", "STALE", "SKIPPED"], routes.collect()));
+        indent(&mut text, &output::table(&["ROUTE", "APPLIED", "DEDUPLICATED", "FILTERED", "STALE", "SKIPPED", "LOST"], routes.collect()));
     }
     let totals = &report.totals;
     let _ = writeln!(

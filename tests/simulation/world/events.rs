@@ -129,6 +129,7 @@ events! {
     Fenced = "engine: fenced",
     Rewound = "engine: rewound",
     UnknownOutcome = "engine: unknown outcome",
+    LostRecords = "engine: records lost under at-most-once",
     HaltNoted = "engine: halt noted",
     HaltedRecreated = "engine: halted at a topic made again",
     HaltedGap = "engine: halted at a gap",

@@ -2,7 +2,7 @@
 //!
 //! | | holds | asserted |
 //! | --- | --- | --- |
-//! | (a) | what Kafka is told is durable; under exactly-once durable is the checkpoint | at every offset commit, and at every COMMIT |
+//! | (a) | what Kafka is told is durable; under exactly-once durable is the checkpoint; under at-most-once Kafka was told what is written | at every offset commit, and at every COMMIT |
 //! | (b) | at most one transaction in flight for a partition and an epoch | whenever a batch saves a checkpoint |
 //! | (c) | a record is applied only in the transaction that moves its checkpoint over it | at every COMMIT |
 //! | (d) | the spans of a partition tile its log, with no hole but offsets that hold no visible record | at every COMMIT |
@@ -17,7 +17,7 @@ use std::collections::BTreeMap;
 use oncesink::{engine::trace::Step, source::Commit};
 use oncesink_sinks::{
     checkpoint::CheckpointRow,
-    model::{BatchId, ClaimId, Delivery, Epoch, Partition, Span},
+    model::{BatchId, ClaimId, Delivery, Epoch, NextOffset, Partition, Span},
 };
 
 use super::{
@@ -46,6 +46,8 @@ pub struct Witness {
     /// Where each lane stands, and the batches that were handed to a writer last under their number.
     lanes: BTreeMap<(WorkerId, Partition), &'static str>,
     handed_over: BTreeMap<(WorkerId, BatchId), Vec<Span>>,
+    /// The highest offset that the group ever took.
+    committed: BTreeMap<Partition, i64>,
     /// Records that left each engine in a transaction that took effect: at least, and at most.
     left: BTreeMap<WorkerId, (u64, u64)>,
     /// Batches that took effect.
@@ -139,8 +141,17 @@ impl World {
         }
     }
 
-    /// (a) What is committed to Kafka is durable.
+    /// The group has taken a commit.
+    pub fn witness_offset_taken(&mut self, partition: &Partition, next: NextOffset) {
+        let committed = self.witness.committed.entry(partition.clone()).or_insert(0);
+        *committed = (*committed).max(next.get());
+    }
+
+    /// (a) What is committed to Kafka is durable, but under at-most-once.
     pub fn witness_offset_commit(&mut self, worker: WorkerId, commit: &Commit) {
+        if self.log.topics.iter().any(|topic| topic.name == commit.partition.topic && topic.kind.delivery() == Delivery::AtMostOnce) {
+            return;
+        }
         let durable = self.witness.durable.get(&commit.partition).copied().unwrap_or(0);
         if commit.next.get() > durable {
             self.story.violation(format!("(a) {worker} commits {} of {} to Kafka, but only {durable} is durable", commit.next, commit.partition));
@@ -241,7 +252,11 @@ impl World {
                     self.story.violation(format!("(a) {worker} leaves {partition} at {} with durable {}", row.next_offset, row.durable));
                 }
             }
-            Delivery::AtLeastOnce => {
+            Delivery::AtMostOnce | Delivery::AtLeastOnce => {
+                let committed = self.witness.committed.get(partition).copied().unwrap_or(0);
+                if row.delivery == Delivery::AtMostOnce && row.durable.get() > committed.max(before.durable.get()) {
+                    self.story.violation(format!("(a) {worker} writes {partition} up to {}, but the group took only {committed}", row.durable));
+                }
                 if row.next_offset != before.next_offset {
                     self.story.violation(format!("(a) {worker} moves the floor of {partition}"));
                 }

@@ -83,6 +83,8 @@ pub enum TopicKind {
     Ledger,
     /// At-least-once: an append table that keeps event ids, because producers send some twice, and an upsert table with a version.
     Events,
+    /// At-most-once: an append table, and an upsert table with a version; what a failure costs is missing in both.
+    Readings,
 }
 
 impl TopicKind {
@@ -90,6 +92,7 @@ impl TopicKind {
         match self {
             Self::Orders | Self::Ledger => Delivery::ExactlyOnce,
             Self::Events => Delivery::AtLeastOnce,
+            Self::Readings => Delivery::AtMostOnce,
         }
     }
 
@@ -98,6 +101,7 @@ impl TopicKind {
             Self::Orders => "orders",
             Self::Ledger => "ledger",
             Self::Events => "events",
+            Self::Readings => "readings",
         }
     }
 }
@@ -249,7 +253,7 @@ impl Log {
         let small = dice.random_range(0..12_i64);
         let id = match kind {
             // Any key in any partition: the version alone decides.
-            TopicKind::Orders | TopicKind::Events => small,
+            TopicKind::Orders | TopicKind::Events | TopicKind::Readings => small,
             TopicKind::Ledger => small * 100 + partition_number,
         };
         // The partition's number keeps versions of different partitions apart: between them, equal ones have no order.
@@ -259,7 +263,7 @@ impl Log {
         let version = match kind {
             // An event that is sent once more, in another partition, has no order among equal versions: there are none.
             TopicKind::Events => (self.next_payload - late * 3) * 8 + late,
-            TopicKind::Orders | TopicKind::Ledger => (*clock - late).max(0) * 16 + partition_number,
+            TopicKind::Orders | TopicKind::Ledger | TopicKind::Readings => (*clock - late).max(0) * 16 + partition_number,
         };
         let fact_kind = match roll {
             6..10 => FactKind::Filtered,

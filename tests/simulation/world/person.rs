@@ -107,6 +107,7 @@ impl World {
             self.story.add(Event::Fenced, report.totals.fenced);
             self.story.add(Event::Rewound, report.totals.rewinds);
             self.story.add(Event::UnknownOutcome, report.totals.unknown_commits);
+            self.story.add(Event::LostRecords, report.routes.values().map(|counts| counts.lost).sum());
         }
     }
 }

@@ -37,6 +37,7 @@ impl TopicKind {
             Self::Orders => Some("orders_journal"),
             Self::Ledger => Some("ledger_journal"),
             Self::Events => Some("events_journal"),
+            Self::Readings => Some("readings_journal"),
         }
     }
 
@@ -45,14 +46,15 @@ impl TopicKind {
             Self::Orders => "orders",
             Self::Ledger => "balances",
             Self::Events => "latest",
+            Self::Readings => "gauges",
         }
     }
 
     pub const fn has_version(self) -> bool {
-        matches!(self, Self::Orders | Self::Events)
+        matches!(self, Self::Orders | Self::Events | Self::Readings)
     }
 
-    const ALL: [Self; 3] = [Self::Orders, Self::Ledger, Self::Events];
+    const ALL: [Self; 4] = [Self::Orders, Self::Ledger, Self::Events, Self::Readings];
 }
 
 /// Where the record of a row of an append table stands in Kafka.

@@ -68,7 +68,12 @@ impl Consumer {
 impl World {
     fn take_commit(&mut self, worker: WorkerId, member: MemberId, commit: Commit) {
         self.story.tell(format_args!("{worker}: commits {} of {}", commit.next, commit.partition));
-        if let Err(code) = self.group.commit(member, commit) {
+        let (partition, next) = (commit.partition.clone(), commit.next);
+        let taken = self.group.commit(member, commit);
+        if taken.is_ok() {
+            self.witness_offset_taken(&partition, next);
+        }
+        if let Err(code) = taken {
             self.story.count(code.event());
             self.story.count(Event::CommitOfStranger);
         }

@@ -83,7 +83,7 @@ impl Strike<'_> {
         let Some(row) = world.server.tables.checkpoints.get(&partition) else { return };
         let limit = match row.delivery {
             Delivery::ExactlyOnce => row.next_offset.get(),
-            Delivery::AtLeastOnce => world.group.committed_offset(&partition),
+            Delivery::AtMostOnce | Delivery::AtLeastOnce => world.group.committed_offset(&partition),
         };
         let Some(log) = world.log.partition_mut(&partition).filter(|log| limit > log.low) else { return };
         log.low = limit;

@@ -1,0 +1,118 @@
+//! At-most-once: nothing takes effect twice, and what is missing was counted.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    database::{Database, Kind},
+    event_log::{create_table, file, rows},
+    file::PipelineFile,
+    kafka::Outgoing,
+    main_job::kill_at_work,
+    random::Random,
+    servers::Server,
+    tier::count,
+    topic::Topic,
+    wait::{seconds, wait_until},
+    worker::Worker,
+};
+
+/// Records that are events of their own.
+fn records(from: usize, count: usize) -> Vec<Outgoing> {
+    let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
+    (from..from + count).map(record).collect()
+}
+
+#[track_caller]
+fn assert_none_twice(database: &Database) -> usize {
+    let rows = rows(database);
+    let distinct: BTreeSet<&(i64, i64)> = rows.iter().map(|(_, at)| at).collect();
+    assert_eq!(rows.len(), distinct.len(), "a record has two rows");
+    rows.len()
+}
+
+fn lost(worker: &Worker) -> f64 {
+    worker.metric("oncesink_records_total", &[r#"outcome="lost""#]).unwrap_or(0.0)
+}
+
+#[track_caller]
+fn wait_until_committed(topic: &Topic, file: &PipelineFile, workers: &mut [Worker]) {
+    wait_until(seconds(120), "the group has committed everything", || {
+        workers.iter_mut().for_each(Worker::assert_runs);
+        topic.lag(&file.group()) == Some(0)
+    });
+}
+
+/// Two workers, killed at work: nothing twice, and something may be missing. In fair weather nothing is.
+fn killed(kind: Kind, label: &str) {
+    let topic = Topic::create(label, 6);
+    let database = Database::create(kind, label);
+    create_table(&database);
+    let file = file(label, &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
+    topic.send(&records(0, 40_000));
+    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
+    let mut workers: Vec<Worker> = (0..2).map(start).collect();
+    let mut random = Random::seeded(5);
+    for number in 1..=count(3, 12) {
+        let victim = usize::try_from(random.below(2)).expect("small");
+        kill_at_work(&mut workers, victim, number);
+        workers[victim] = start(victim);
+    }
+    wait_until_committed(&topic, &file, &mut workers);
+    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    let written = assert_none_twice(&database);
+    println!("{label}: {} of 40000 missing", 40_000 - written);
+    assert!(written > 20_000, "most of it is there");
+
+    topic.send(&records(40_000, 5_000));
+    let mut workers = [Worker::start(&file)];
+    wait_until(seconds(60), "the rest is written", || {
+        workers[0].assert_runs();
+        assert_none_twice(&database) >= written + 5_000
+    });
+    assert_eq!(workers[0].stop(), Some(0));
+    assert_eq!(assert_none_twice(&database), written + 5_000);
+}
+
+#[test]
+fn nothing_takes_effect_twice_on_postgres() {
+    killed(Kind::Postgres, "at_most_postgres");
+}
+
+#[test]
+fn nothing_takes_effect_twice_on_mysql() {
+    killed(Kind::MySql, "at_most_mysql");
+}
+
+#[test]
+fn nothing_takes_effect_twice_on_mariadb() {
+    killed(Kind::MariaDb, "at_most_mariadb");
+}
+
+#[test]
+fn nothing_takes_effect_twice_on_sqlite() {
+    killed(Kind::Sqlite, "at_most_sqlite");
+}
+
+/// The database is away at work: what failed is missing and counted, exactly as much; the rest waits in Kafka.
+#[test]
+fn what_an_outage_costs_is_counted() {
+    let mut server = Server::postgres();
+    let topic = Topic::create("at_most_outage", 4);
+    let database = Database::create_on(server.get("url"), "at_most_outage");
+    create_table(&database);
+    let file = file("at_most_outage", &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 4000 }\nbatch: { rows: 200 }");
+    topic.send(&records(0, 30_000));
+    let mut workers = [Worker::start(&file)];
+    wait_until(seconds(60), "it works", || workers[0].applied() > 2_000.0);
+    server.crash();
+    wait_until(seconds(60), "something is lost", || lost(&workers[0]) > 0.0);
+    server.start();
+    wait_until_committed(&topic, &file, &mut workers);
+    wait_until(seconds(60), "all is written or lost", || workers[0].applied() + lost(&workers[0]) >= 30_000.0);
+    let counted = lost(&workers[0]);
+    assert_eq!(workers[0].stop(), Some(0));
+    let missing = 30_000 - assert_none_twice(&database);
+    assert!(f64::from(u32::try_from(missing).expect("small")) <= counted, "{missing} are missing, and {counted} were counted as lost");
+    assert!(counted < 15_000.0, "an outage costs a batch at a time: {counted}");
+    println!("at_most_outage: {missing} missing, {counted} counted");
+}

@@ -1,0 +1,182 @@
+//! Topics of all three deliveries in one process, and several pipelines beside each other.
+
+use std::collections::BTreeSet;
+
+use crate::{
+    database::{Database, Kind},
+    event_log::{WEEK, create_table, file, rows},
+    file::PipelineFile,
+    kafka::Outgoing,
+    main_job::kill_at_work,
+    random::Random,
+    servers::{ask_redis, shared_redis},
+    tier::count,
+    topic::Topic,
+    wait::{seconds, wait_until},
+    worker::{Worker, path},
+};
+
+const RECORDS: usize = 15_000;
+
+fn records() -> Vec<Outgoing> {
+    let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
+    (0..RECORDS).map(record).collect()
+}
+
+struct Table {
+    name: &'static str,
+    topic: Topic,
+}
+
+/// Rows of a table, and how many different records they are of.
+fn counted(database: &Database, table: &str) -> (usize, usize) {
+    let rows = database.rows(&format!("SELECT kafka_partition, kafka_offset FROM {table}"));
+    (rows.len(), rows.iter().collect::<BTreeSet<_>>().len())
+}
+
+/// Killed at work: of the money everything once, of the events everything at least once, of the readings nothing twice.
+fn mixed(kind: Kind, label: &str) {
+    let database = Database::create(kind, label);
+    let integer = if kind == Kind::Sqlite { "INTEGER" } else { "bigint" };
+    let tables = ["money", "events", "readings"].map(|name| {
+        database.execute(&format!("CREATE TABLE {name} (kafka_partition {integer}, kafka_offset {integer}, event varchar(40))"));
+        let topic = Topic::create(&format!("{label}_{name}"), 3);
+        topic.send(&records());
+        Table { name, topic }
+    });
+    let route = |table: &Table| {
+        let delivery = match table.name {
+            "money" => "exactly-once",
+            "events" => "at-least-once, dedup: []",
+            _ => "at-most-once",
+        };
+        format!(
+            "  - {{ topic: {}, table: {}, write: append, columns: {{ kafka_partition: partition, kafka_offset: offset }}, delivery: {delivery} }}\n",
+            table.topic.name, table.name
+        )
+    };
+    let routes = format!("routes:\n{}", tables.iter().map(route).collect::<String>());
+    let file = PipelineFile::new(label, &tables[0].topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
+    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
+    let mut workers: Vec<Worker> = (0..2).map(start).collect();
+    let mut random = Random::seeded(7);
+    for number in 1..=count(3, 12) {
+        let victim = usize::try_from(random.below(2)).expect("small");
+        kill_at_work(&mut workers, victim, number);
+        workers[victim] = start(victim);
+    }
+    wait_until(seconds(180), "the group has committed everything", || {
+        workers.iter_mut().for_each(Worker::assert_runs);
+        tables.iter().all(|table| table.topic.lag(&file.group()) == Some(0))
+    });
+    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    assert_eq!(counted(&database, "money"), (RECORDS, RECORDS), "of the money everything once");
+    let (events, different) = counted(&database, "events");
+    assert_eq!(different, RECORDS, "of the events everything");
+    let (readings, distinct) = counted(&database, "readings");
+    assert_eq!(readings, distinct, "of the readings nothing twice");
+    println!("{label}: {} events repeated, {} readings missing", events - different, RECORDS - readings);
+}
+
+#[test]
+fn all_three_in_one_process_on_postgres() {
+    mixed(Kind::Postgres, "deliveries_postgres");
+}
+
+#[test]
+fn all_three_in_one_process_on_mariadb() {
+    mixed(Kind::MariaDb, "deliveries_mariadb");
+}
+
+/// Two pipelines in one process: one halts at a table that is not there any more, the other one goes on and ends all it has.
+#[test]
+fn a_pipeline_that_halts_does_not_disturb_another() {
+    let job = |label: &str| {
+        let topic = Topic::create(label, 2);
+        let database = Database::create(Kind::Postgres, label);
+        create_table(&database);
+        let file = file(label, &topic, &database, "delivery: exactly-once");
+        (topic, database, file)
+    };
+    let (sound, sound_database, sound_file) = job("tenant_sound");
+    let (broken, broken_database, broken_file) = job("tenant_broken");
+    broken.send(&records()[..10]);
+    let mut worker = Worker::start_with(&sound_file, &[path(&broken_file)]);
+    wait_until(seconds(60), "the broken one works yet", || {
+        worker.assert_runs();
+        broken_database.count("event_log") == 10
+    });
+    broken_database.execute("DROP TABLE event_log");
+    broken.send(&records()[10..20]);
+    worker.wait_for_log(seconds(60), &["missing-table"]);
+    sound.send(&records());
+    wait_until(seconds(60), "the sound one has done all", || {
+        worker.assert_runs();
+        sound.lag(&sound_file.group()) == Some(0)
+    });
+    assert_eq!(rows(&sound_database).len(), RECORDS);
+    let status = worker.page("/status").expect("it listens").1;
+    assert!(status.contains("missing-table"), "{status}");
+    assert_eq!(worker.stop(), Some(1), "a partition is halted at the stop");
+}
+
+/// The guarantee is changed by rolling three workers one at a time under load, from weak to strong and back. From the end of a roll-out to
+/// exactly-once to the begin of the next one nothing is lost and nothing repeated, though a worker is killed.
+#[test]
+fn the_guarantee_changes_by_rolling_workers() {
+    let topic = Topic::create("rolling", 6);
+    topic.keep_for(WEEK);
+    let database = Database::create(Kind::Postgres, "rolling");
+    create_table(&database);
+    let redis = format!("redis: {}", shared_redis());
+    // Slow enough that there is something to do at each stop and kill.
+    let slow = |keys: &str| file("rolling", &topic, &database, keys).also("rate_limit: { records_per_second: 500 }\nbatch: { rows: 100 }");
+    let weak = slow("delivery: at-least-once\n    dedup: []");
+    let named = |keys: &str| slow(keys).named(&weak.name);
+    let strong = named("delivery: exactly-once");
+    let by_event = named("delivery: at-least-once\n    dedup: [processed-event]\n    event_id: value.event");
+    let with_redis = named("dedup: [redis, processed-event]\n    event_id: value.event").also(&redis);
+    let mut sent = 0_usize;
+    let mut send = |count: usize| {
+        let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
+        topic.send(&(sent..sent + count).map(record).collect::<Vec<_>>());
+        sent += count;
+        sent
+    };
+    let start = |file: &PipelineFile, index: usize| Worker::start_with(file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
+    let mut workers: Vec<Worker> = (0..3).map(|index| start(&weak, index)).collect();
+    let mut from_switch_on = BTreeSet::new();
+    for (file, is_strong) in [(&strong, true), (&weak, false), (&by_event, true), (&with_redis, true), (&strong, true)] {
+        for (index, worker) in workers.iter_mut().enumerate() {
+            let _ = send(1_000);
+            assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+            *worker = start(file, index);
+        }
+        wait_until(seconds(120), "all that was sent before is applied", || {
+            workers.iter_mut().for_each(Worker::assert_runs);
+            topic.lag(&file.group()) == Some(0)
+        });
+        // All workers have the new file, and hold their partitions under it.
+        let before = send(0);
+        let _ = send(6_000);
+        kill_at_work(&mut workers, 1, 1);
+        workers[1] = start(file, 1);
+        wait_until(seconds(120), "all of it is applied", || {
+            workers.iter_mut().for_each(Worker::assert_runs);
+            topic.lag(&file.group()) == Some(0)
+        });
+        if is_strong {
+            from_switch_on.extend(before..send(0));
+        }
+    }
+    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    let mut times = vec![0_u32; sent];
+    for (event, _) in rows(&database) {
+        times[event.trim_start_matches("e-").parse::<usize>().expect("a number")] += 1;
+    }
+    assert!(times.iter().all(|times| *times >= 1), "an event is lost");
+    let repeated: Vec<usize> = from_switch_on.into_iter().filter(|number| times[*number] != 1).collect();
+    assert!(repeated.is_empty(), "applied twice after the switch: {repeated:?}");
+    assert_ne!(ask_redis(shared_redis(), "DBSIZE"), "0", "Redis was told");
+    println!("rolling: {} repeats while the delivery was at-least-once without dedup", times.iter().filter(|times| **times > 1).count());
+}
