@@ -75,7 +75,7 @@ pub fn effective(facts: Facts) -> Guarantee {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
         (Delivery::AtMostOnce, ..) => (
             Effect::LossRemains,
-            "its offset is committed before its rows are written: a crash or a failed batch loses what was in flight, and counts it as lost",
+            "its offset is committed before its rows are written: a crash loses what was read ahead, a failure its batch; what is lost is counted",
         ),
         (Delivery::AtLeastOnce, ..) if marked != Events::NotKept => {
             (Effect::Once, "rows and event ids commit in one transaction; what a crash repeats finds its id and is left out")

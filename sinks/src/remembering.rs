@@ -13,11 +13,11 @@ use async_trait::async_trait;
 
 use crate::{
     checkpoint::{Checkpoint, CheckpointRow, Expired, Expiry, Held, StoredHalt},
-    claim::{ClaimAnswer, ClaimRequest},
+    claim::{ClaimAnswer, ClaimRequest, Claimed, StartReason},
     dedup::{Dedup, Event, Generation, Reached, ScreenError},
     fault::{Fault, FaultClass},
     marks::{Marks, Place},
-    model::{Batch, Partition, Table, TableName},
+    model::{Batch, Delivery, NextOffset, Partition, Table, TableName},
     outcome::{SpanOutcome, Standing},
     planted,
     sink::{Applied, ApplyError, Sink, Writer},
@@ -74,7 +74,7 @@ impl Checkpoint for Remembering {
         let mut claims = self.around.claims();
         for answer in &answers {
             if let Ok(claimed) = &answer.result {
-                let reached = Reached { partition: answer.partition.clone(), claim: claimed.claim.id, durable: claimed.durable };
+                let reached = Reached { partition: answer.partition.clone(), claim: claimed.claim.id, durable: holds(request, &answer.partition, claimed) };
                 claims.insert(answer.partition.clone(), OwnClaim { reached, is_known: false });
             }
         }
@@ -102,6 +102,16 @@ impl Checkpoint for Remembering {
     }
 }
 
+/// What the database holds of a partition for certain. Where a checkpoint was moved back on purpose it is to be written again, so nothing above it
+/// counts, though it was durable once.
+fn holds(request: &ClaimRequest, partition: &Partition, claimed: &Claimed) -> NextOffset {
+    let delivery = request.wanted.iter().find(|wanted| wanted.partition == *partition).map(|wanted| wanted.delivery);
+    match (delivery, claimed.because) {
+        (Some(Delivery::ExactlyOnce), StartReason::Checkpoint) => claimed.durable.min(claimed.next),
+        _ => claimed.durable,
+    }
+}
+
 /// A writer, and the last batch that it has written and the store has not been told of.
 #[derive(Debug)]
 struct RememberingWriter {
@@ -121,12 +131,13 @@ struct Written {
 #[async_trait]
 impl Writer for RememberingWriter {
     async fn apply(&mut self, batch: &Batch) -> Result<Applied, ApplyError> {
-        // At most one batch of a writer is ever owed to the store: the next one waits for it.
-        self.remember().await.map_err(ApplyError::Failed)?;
         let ids = EventIds::of(batch);
+        // Whoever asks nothing of the store does not wait for it.
         if ids.is_empty() {
             return self.writer.apply(batch).await;
         }
+        // At most one batch of a writer is ever owed to the store: the next one waits for it.
+        self.remember().await.map_err(ApplyError::Failed)?;
         let (known, generation) = self.around.screen(batch, &ids).await?;
         let screened = Batch { known, ..batch.clone() };
         if planted!(RemembersBeforeCommit) {

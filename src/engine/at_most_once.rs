@@ -57,6 +57,7 @@ impl Engine {
             let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.delivery == Delivery::AtMostOnce) else { continue };
             let acknowledged = lane.acknowledged.filter(|acknowledged| lane.is_acknowledged(*acknowledged)).unwrap_or_default();
             lane.ledger.give_up_from(acknowledged);
+            lane.asked = lane.asked.map(|_| acknowledged);
             for slot in &mut self.writers {
                 for open in slot.open.values_mut() {
                     open.forget(partition);
@@ -71,7 +72,7 @@ impl Engine {
     pub fn failed_at_most_once(&mut self, slot: usize, pending: Pending, fault: &Fault) {
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
-                self.note_failure(slot, fault);
+                self.note_failure(slot, fault, "is lost: under at-most-once it is not tried again");
                 self.lose(&pending.batch);
             }
             // One bad record is not to cost the whole batch.
@@ -82,14 +83,40 @@ impl Engine {
                     self.lose(&whole.batch);
                 }
             }
-            // Whoever claims the partitions again, once it is mended, finds committed what was never written, and counts it.
-            FaultClass::Changed | FaultClass::Halt => {
+            FaultClass::Changed => {
                 self.writers[slot].backoff.succeed();
+                let partitions: Vec<Partition> = pending.batch.spans.iter().map(|span| span.partition.clone()).collect();
+                self.table_changed(slot, pending, fault);
+                self.take_commits_back(&partitions);
+            }
+            FaultClass::Halt => {
+                self.writers[slot].backoff.succeed();
+                // One table's trouble is not to halt the others.
+                if pending.batch.spans.len() > 1 {
+                    self.halve(slot, pending);
+                    return;
+                }
                 for span in &pending.batch.spans {
-                    self.outdated.insert(span.partition.topic.clone());
-                    self.stop_at_write(&span.partition, Halt::fault(fault, span.to, Met::Write));
+                    self.stop_at_write(&span.partition, Halt::fault(fault, span.from, Met::Write));
+                    self.take_commits_back(std::slice::from_ref(&span.partition));
                 }
             }
+        }
+    }
+
+    /// Nothing of these partitions is on its way any more: what was committed ahead and never handed to a writer may be read again. Where
+    /// that does not reach Kafka it is lost, and counted by the next claim.
+    fn take_commits_back(&mut self, partitions: &[Partition]) {
+        let mut commits = Vec::new();
+        for partition in partitions {
+            let Some(lane) = self.lanes.get_mut(partition).filter(|lane| lane.asked.is_some() && lane.ledger.is_settled()) else { continue };
+            lane.asked = None;
+            let applied = lane.ledger.applied();
+            lane.ledger.mark_committed(applied);
+            commits.push(self.commit_at(partition, applied));
+        }
+        if !commits.is_empty() {
+            self.source.commit(commits);
         }
     }
 

@@ -45,8 +45,11 @@ impl Engine {
     /// have been refused, and there is no later one.
     pub fn last_commit_of(&self, partition: &Partition) -> Option<Commit> {
         let lane = self.lanes.get(partition).filter(|lane| lane.may_commit())?;
-        // Under at-most-once all that is still taken is committed, and may be written yet: the group must not go back before it.
-        let next = if planted!(DrainCommitsWhatWasTaken) || lane.delivery == Delivery::AtMostOnce { lane.ledger.taken() } else { lane.ledger.applied() };
+        // Under at-most-once what is in flight is committed, and may be written yet: the group must not go back before it. What was never
+        // handed to a writer is read again.
+        let slot = &self.writers[lane.writer];
+        let may_be_written = lane.delivery == Delivery::AtMostOnce && (slot.writer.is_none() || slot.asking.is_some());
+        let next = if planted!(DrainCommitsWhatWasTaken) || may_be_written { lane.ledger.taken() } else { lane.ledger.applied() };
         Some(self.commit_at(partition, next))
     }
 

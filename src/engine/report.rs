@@ -62,7 +62,7 @@ pub struct RouteCounts {
     pub deduplicated: u64,
     pub filtered: u64,
     pub stale: u64,
-    /// Under at-most-once: committed to Kafka, and never written. Never too few; a crash can have some counted twice.
+    /// Under at-most-once: committed to Kafka, and never written. Too many rather than too few: a crash can have some counted twice.
     pub lost: u64,
     /// By rule.
     pub skipped: BTreeMap<Cow<'static, str>, u64>,

@@ -19,6 +19,9 @@ use super::{
 };
 use crate::telemetry::metrics::{self, BatchResult};
 
+/// What becomes of a batch that failed by nothing in it.
+const AGAIN: &str = "is tried again until it succeeds";
+
 pub(super) struct BatchDone {
     pub slot: usize,
     pub writer: Box<dyn Writer>,
@@ -172,7 +175,7 @@ impl Engine {
         let outcomes = match result {
             Ok(outcomes) => outcomes,
             Err(fault) => {
-                let at = self.note_failure(slot, &fault);
+                let at = self.note_failure(slot, &fault, AGAIN);
                 self.ask_outcome(slot, pending, Some(at));
                 return;
             }
@@ -210,7 +213,7 @@ impl Engine {
         }
         match fault.class {
             FaultClass::Retry | FaultClass::Pause => {
-                self.note_failure(slot, &fault);
+                self.note_failure(slot, &fault, AGAIN);
                 // A batch that never fits into the server's time would hold up everything behind it: smaller ones may fit.
                 let too_large = fault.reason == reason::STATEMENT_TIMEOUT && self.writers[slot].backoff.attempts() >= 2;
                 let whole = if too_large { self.halve(slot, pending) } else { Some(pending) };
@@ -240,21 +243,22 @@ impl Engine {
         batch.retain(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.claim == span.claim));
     }
 
-    pub fn note_failure(&mut self, slot: usize, fault: &Fault) -> Instant {
+    /// `then`: what becomes of the batch, for people.
+    pub fn note_failure(&mut self, slot: usize, fault: &Fault, then: &str) -> Instant {
         let first = self.writers[slot].backoff.attempts() == 0;
         let at = self.writers[slot].backoff.fail(&self.settings.retry, fault, &mut self.random);
         if self.writers[slot].has_given_up(&self.settings.retry) {
             self.give_up(fault);
         }
         if first {
-            tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed; it is tried again until it succeeds, or lost under at-most-once");
+            tracing::warn!(pipeline = %self.settings.pipeline, %fault, "a batch failed and {then}");
         }
         self.count_retry(fault, at);
         at
     }
 
     /// The table is not what its description says: described again and read again from the checkpoint, once; if it fails there again, halted.
-    fn table_changed(&mut self, slot: usize, pending: Pending, fault: &Fault) {
+    pub fn table_changed(&mut self, slot: usize, pending: Pending, fault: &Fault) {
         let again = pending.batch.spans.iter().any(|span| self.lanes.get(&span.partition).is_some_and(|lane| lane.described_again));
         if again && pending.batch.spans.len() > 1 {
             self.split(slot, pending, fault);

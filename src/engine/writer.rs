@@ -16,7 +16,7 @@ use super::{
     EngineSettings, RetrySettings,
     backoff::Backoff,
     open_batch::{OpenBatch, Room},
-    run::{Done, Engine},
+    run::{Done, Engine, Phase},
     settle::BatchDone,
     trace,
 };
@@ -130,6 +130,11 @@ impl Engine {
             }
             while self.writers[slot].may_begin() {
                 let Some(mut pending) = self.writers[slot].queue.pop_front() else { break };
+                // At the end each attempt would cost a batch: given up with the drain, they are read again.
+                if pending.batch.delivery == Delivery::AtMostOnce && self.phase != Phase::Running && self.writers[slot].is_failing() {
+                    self.put_back(slot, pending);
+                    break;
+                }
                 self.stamp(&mut pending.batch);
                 if pending.batch.is_empty() {
                     continue;

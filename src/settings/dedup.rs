@@ -35,6 +35,9 @@ pub(super) fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, pat
     if written.iter().flatten().any(|dedup| *dedup == Dedup::UniqueKey) && config.write == WriteMode::Accumulate {
         judging.find(&at, "`unique-key` overwrites the row that a repeat wrote; `accumulate` adds to it", "leave it out: the checkpoint stops repeats");
     }
+    if has(Dedup::Redis) && config.delivery == Delivery::AtMostOnce {
+        judging.find(&at, "under at-most-once a batch that Redis keeps waiting would be lost", "write dedup: [processed-event], or delivery: at-least-once");
+    }
     if written.is_none() && !broken && config.delivery == Delivery::AtLeastOnce && config.write == WriteMode::Append {
         judging.find(
             &format!("{path}.delivery"),

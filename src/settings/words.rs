@@ -161,7 +161,7 @@ words! {
         ExactlyOnce,
         /// A crash can repeat the batch in flight.
         AtLeastOnce,
-        /// A crash or a failure can lose the batch in flight; nothing is ever repeated, and what is lost is counted. For what is worth little the second time.
+        /// A crash can lose what was read and not yet written, a failure its batch; nothing is ever repeated, and what is lost is counted. For what is worth little the second time.
         AtMostOnce,
     }
 }

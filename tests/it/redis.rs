@@ -249,7 +249,7 @@ fn a_redis_that_evicts_is_refused_and_waited_for() {
     let redis = Server::redis("single", &["maxmemory 50mb", "maxmemory-policy allkeys-lru"]);
     let mut job = Job::new("redis_evicts", Database::create(Kind::Postgres, "redis_evicts"), redis.get("url"), "exactly-once");
     job.send(10);
-    oncesink(&["plan", path(&job.file)]).expect_code(1).expect_text(&["redis-evicts"]);
+    oncesink(&["plan", path(&job.file)]).expect_code(1).expect_text(&["redis-evicts", "redis.eviction: allow"]);
     let mut workers = [Worker::start(&job.file)];
     workers[0].wait_for_log(seconds(30), &["waiting: redis: redis-evicts"]);
     assert_eq!(ask_redis(redis.get("url"), "CONFIG SET maxmemory-policy noeviction"), "OK");

@@ -73,7 +73,7 @@ fn evicts(policy: Option<&str>) -> Fault {
         Some(policy) => format!("maxmemory-policy is {policy}: Redis forgets events by itself, and they would repeat without a word"),
         None => "Redis does not tell its maxmemory-policy".to_owned(),
     };
-    Fault::new(FaultClass::Halt, reason::EVICTS, detail).with_mend("set maxmemory-policy to noeviction, or redis.allow_eviction to true")
+    Fault::new(FaultClass::Halt, reason::EVICTS, detail).with_mend("set maxmemory-policy to noeviction, or write redis.eviction: allow")
 }
 
 #[cfg(test)]
