@@ -26,9 +26,7 @@ impl Engine {
             lane.ledger.mark_committed(span.to);
             commits.push(self.commit_at(&span.partition, span.to));
         }
-        if !commits.is_empty() {
-            self.source.commit(commits);
-        }
+        self.tell(commits);
     }
 
     /// Asks again for what is not acknowledged yet: a commit may have failed, and nothing says so. Never for less than was asked before.
@@ -39,9 +37,7 @@ impl Engine {
             Some(self.commit_at(partition, asked))
         };
         let commits: Vec<Commit> = self.lanes.keys().filter_map(is_open).collect();
-        if !commits.is_empty() {
-            self.source.commit(commits);
-        }
+        self.tell(commits);
     }
 
     /// Whether a batch may be written now.
@@ -59,11 +55,7 @@ impl Engine {
             lane.ledger.give_up_from(acknowledged);
             lane.asked = lane.asked.map(|_| acknowledged);
             for slot in &mut self.writers {
-                for open in slot.open.values_mut() {
-                    open.forget(partition);
-                }
-                slot.open.retain(|_, open| !open.is_empty());
-                slot.retain_spans(|span| span.partition != *partition || span.to <= acknowledged);
+                slot.forget(partition, Some(acknowledged));
             }
         }
     }
@@ -85,7 +77,7 @@ impl Engine {
             }
             FaultClass::Changed => {
                 self.writers[slot].backoff.succeed();
-                let partitions: Vec<Partition> = pending.batch.spans.iter().map(|span| span.partition.clone()).collect();
+                let partitions = pending.batch.partitions();
                 self.table_changed(slot, pending, fault);
                 self.take_commits_back(&partitions);
             }
@@ -115,9 +107,7 @@ impl Engine {
             lane.ledger.mark_committed(applied);
             commits.push(self.commit_at(partition, applied));
         }
-        if !commits.is_empty() {
-            self.source.commit(commits);
-        }
+        self.tell(commits);
     }
 
     /// Its records are done with, and took no effect.

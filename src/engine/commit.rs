@@ -24,6 +24,11 @@ impl Engine {
     pub fn commit(&mut self) {
         let partitions: Vec<Partition> = self.lanes.iter().filter(|(_, lane)| lane.may_commit()).map(|(partition, _)| partition.clone()).collect();
         let commits: Vec<Commit> = partitions.iter().filter_map(|partition| self.commit_of(partition)).collect();
+        self.tell(commits);
+    }
+
+    /// Has Kafka commit these, if there are any.
+    pub fn tell(&mut self, commits: Vec<Commit>) {
         if !commits.is_empty() {
             self.source.commit(commits);
         }

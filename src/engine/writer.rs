@@ -6,7 +6,7 @@ use std::{
 };
 
 use oncesink_sinks::{
-    model::{Batch, Claim, Delivery, Partition, Span},
+    model::{Batch, Claim, Delivery, NextOffset, Partition, Span},
     planted,
     sink::Writer,
 };
@@ -64,11 +64,16 @@ impl Slot {
         self.writer.is_some() && (self.asking.is_none() || planted!(AskingStopsNothing)) && self.backoff.retry_at().is_none()
     }
 
-    /// Leaves spans out of what waits here.
-    pub fn retain_spans(&mut self, keep: impl Fn(&Span) -> bool) {
+    /// Leaves a partition out of what waits here, but what is closed and ends at `but` or below.
+    pub fn forget(&mut self, partition: &Partition, but: Option<NextOffset>) {
+        for open in self.open.values_mut() {
+            open.forget(partition);
+        }
+        self.open.retain(|_, open| !open.is_empty());
+        let stays = |span: &Span| span.partition != *partition || but.is_some_and(|but| span.to <= but);
         for queue in [&mut self.queue, &mut self.committing] {
             for pending in queue.iter_mut() {
-                pending.batch.retain(&keep);
+                pending.batch.retain(stays);
             }
             queue.retain(|pending| !pending.batch.is_empty());
         }
@@ -186,11 +191,7 @@ impl Engine {
     /// Whatever was taken of the partition and is not in flight is given up; it will be read again.
     pub fn forget_buffered(&mut self, partition: &Partition) {
         for slot in &mut self.writers {
-            for open in slot.open.values_mut() {
-                open.forget(partition);
-            }
-            slot.open.retain(|_, open| !open.is_empty());
-            slot.retain_spans(|span| span.partition != *partition);
+            slot.forget(partition, None);
         }
         if let Some(lane) = self.lanes.get_mut(partition) {
             lane.ledger.forget_taken();

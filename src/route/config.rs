@@ -50,7 +50,7 @@ impl RouteConfig {
     /// The ids of its events are kept, so that a repeat is known.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
-        self.marks_events() || self.remembers_events()
+        self.dedup.iter().any(|backend| backend.keeps_events())
     }
 
     /// In the database, in the transaction of the rows.

@@ -116,6 +116,12 @@ impl Batch {
         (&self.content.partitions[mark.partition as usize], mark.offset)
     }
 
+    /// In the order in which their checkpoint rows are locked.
+    #[must_use]
+    pub fn partitions(&self) -> Vec<Partition> {
+        self.spans.iter().map(|span| span.partition.clone()).collect()
+    }
+
     /// Leaves partitions out: they were given away, halted, or are not ours any more.
     pub fn retain(&mut self, keep: impl FnMut(&Span) -> bool) {
         self.spans.retain(keep);

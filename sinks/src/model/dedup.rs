@@ -10,3 +10,11 @@ pub enum DedupBackend {
     /// The partition's checkpoint, in the transaction of the rows.
     Checkpoint,
 }
+
+impl DedupBackend {
+    /// It goes by the ids of events.
+    #[must_use]
+    pub const fn keeps_events(self) -> bool {
+        matches!(self, Self::Redis | Self::ProcessedEvent)
+    }
+}

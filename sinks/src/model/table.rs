@@ -250,7 +250,7 @@ impl Target {
     /// Each of its rows bears the id of its event.
     #[must_use]
     pub fn keeps_events(&self) -> bool {
-        self.marks_events() || self.remembers_events()
+        self.dedup.iter().any(|backend| backend.keeps_events())
     }
 
     /// The ids are kept in the database, in the transaction of the rows.

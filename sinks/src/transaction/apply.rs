@@ -64,7 +64,7 @@ impl Writer for SessionWriter {
 /// Everything of a batch but its COMMIT.
 async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, ApplyError> {
     session.begin().await.map_err(ApplyError::Failed)?;
-    let mut partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+    let mut partitions = batch.partitions();
     if planted!(LocksOutOfOrder) {
         partitions.reverse();
     }

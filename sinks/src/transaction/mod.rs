@@ -60,7 +60,7 @@ impl Checkpoint for Transactional {
     async fn outcome(&self, batch: &Batch) -> Result<Vec<SpanOutcome>, Fault> {
         let mut session = self.database.connect().await?;
         session.begin().await?;
-        let partitions: Vec<Partition> = batch.spans.iter().map(|span| span.partition.clone()).collect();
+        let partitions = batch.partitions();
         let rows = session.lock(&batch.pipeline, &partitions, LockWait::Wait).await;
         // Only read: how the transaction ends does not matter.
         let _ = session.rollback().await;
