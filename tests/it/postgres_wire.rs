@@ -160,14 +160,22 @@ impl Shared {
         line.stay_if_black();
         to.write_all(&start.bytes)?;
         let mut transaction = Transaction::default();
+        // Parse to Sync are one write of the client's, so they are one here: a server that has executed and waits for Sync counts
+        // no time, and nothing but the keepalive of a line that is really dead would end it.
+        let mut begun = Vec::new();
         loop {
             let message = Message::read(&mut from)?;
-            line.stay_if_black();
             let fault = if transaction.commits_batch(&message, &self.table) { self.next_fault() } else { None };
             let Some(fault) = fault else {
-                to.write_all(&message.bytes)?;
+                begun.extend_from_slice(&message.bytes);
+                if !message.is_continued() {
+                    line.stay_if_black();
+                    to.write_all(&begun)?;
+                    begun.clear();
+                }
                 continue;
             };
+            line.stay_if_black();
             let hit = self.hit(fault, line);
             match fault {
                 LineFault::CutBefore => {
@@ -321,6 +329,11 @@ impl Message {
 
     fn kind(&self) -> u8 {
         self.bytes[0]
+    }
+
+    /// Parse, Bind, Describe, Execute, Close: a Sync or a Flush is still to come.
+    fn is_continued(&self) -> bool {
+        matches!(self.kind(), b'P' | b'B' | b'D' | b'E' | b'C')
     }
 
     /// The nth text of the body; each ends with a NUL.

@@ -69,10 +69,13 @@ impl PostgresSession {
                 fault
             })?;
         let statement_timeout = options.statement_timeout.as_millis();
-        // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log.
+        // One message. Limits are the transaction's, so that a pooler keeps them; a notice could carry values into our log. The
+        // keepalive is for a line that dies between a statement and its Sync: no other limit of the server runs there, and the
+        // locks on the checkpoint rows would stand for the two hours that TCP waits by default.
         let begin = format!(
             "BEGIN ISOLATION LEVEL READ COMMITTED; SET LOCAL statement_timeout = {statement_timeout}; SET LOCAL lock_timeout = 10000; \
-             SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL client_min_messages = error; \
+             SET LOCAL idle_in_transaction_session_timeout = 10000; SET LOCAL tcp_keepalives_idle = 10; \
+             SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 2; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
         Ok(Self { connection, options, statements, processed_events, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })

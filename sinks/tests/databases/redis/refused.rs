@@ -65,7 +65,7 @@ async fn a_server_that_evicts(kind: Kind) {
     ask::<String>(&mut last, "CONFIG SET maxmemory-policy volatile-lru").await;
     let fault = server.dedup().verify().await.unwrap_err();
     assert_eq!(named(&fault), (FaultClass::Halt, "redis-evicts"));
-    assert!(fault.mend.unwrap().contains("redis.allow_eviction"));
+    assert!(fault.mend.unwrap().contains("redis.eviction: allow"));
     let mut options = server.options();
     options.allow_eviction = true;
     let facts = redis::open("shop", &options).unwrap().verify().await.unwrap();
