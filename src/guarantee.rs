@@ -9,6 +9,8 @@ pub struct Facts {
     pub write: WriteMode,
     /// The route names a version column: the newer row wins.
     pub version: bool,
+    /// A record without a value deletes, or marks, the row of its key.
+    pub deletes: bool,
     /// Kept in the database, in the transaction of the rows.
     pub marked: Events,
     /// Remembered in Redis, after it.
@@ -70,7 +72,7 @@ impl Effect {
 /// Decides what a route gives.
 #[must_use]
 pub fn effective(facts: Facts) -> Guarantee {
-    let Facts { delivery, write, version, marked, remembered } = facts;
+    let Facts { delivery, write, version, marked, remembered, .. } = facts;
     let (effect, because) = match (delivery, write, version) {
         (Delivery::ExactlyOnce, _, _) => (Effect::Once, "rows and checkpoint commit in one transaction, fenced by epoch and claim"),
         (Delivery::AtMostOnce, ..) => (
@@ -91,9 +93,10 @@ pub fn effective(facts: Facts) -> Guarantee {
         (Delivery::AtLeastOnce, WriteMode::InsertIfNew, _) => {
             (Effect::CorrectInTheEnd, "a crash repeats the batch in flight, which finds its rows there and leaves them as they are")
         }
-        (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, true) => {
-            (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; a row is only ever replaced by one with the same or a higher version")
-        }
+        (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, true) => (
+            Effect::CorrectInTheEnd,
+            "a crash repeats the batch in flight; a row is only ever replaced, and a delete only ever undone, by one with the same or a higher version",
+        ),
         (Delivery::AtLeastOnce, WriteMode::Upsert | WriteMode::Update, false) => {
             (Effect::CorrectInTheEnd, "a crash repeats the batch in flight; its rows go back to older states until the repeat has ended")
         }
@@ -127,6 +130,10 @@ fn remains(facts: Facts) -> Vec<Remains> {
             Remains { what: LATE, consequence: "overwrites the newer one: name a `version` column", harmless: false },
         ],
     };
+    if facts.deletes && facts.version && matches!(facts.write, WriteMode::Upsert | WriteMode::Update) {
+        let what = "an older write that comes later than `retention.tombstones` after a newer delete";
+        remains.push(Remains { what, consequence: "brings the row back", harmless: false });
+    }
     if facts.marked == Events::ById {
         remains.retain(|remains| remains.what != TWICE);
         remains.insert(0, Remains { what: TWICE, consequence: "is left out: its id is known", harmless: true });
@@ -164,7 +171,7 @@ mod tests {
         let routes = writes.into_iter().flat_map(|write| [false, true].map(|version| (write, version)));
         let routes: Vec<_> = deliveries.into_iter().flat_map(move |delivery| routes.clone().map(move |(write, version)| (delivery, write, version))).collect();
         kept.flat_map(move |(marked, remembered)| {
-            routes.clone().into_iter().map(move |(delivery, write, version)| Facts { delivery, write, version, marked, remembered })
+            routes.clone().into_iter().map(move |(delivery, write, version)| Facts { delivery, write, version, deletes: version, marked, remembered })
         })
     }
 

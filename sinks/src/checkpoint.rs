@@ -32,6 +32,9 @@ pub trait Checkpoint: fmt::Debug + Send + Sync {
     /// Lets processed events expire, where something is due.
     async fn expire(&self, expiry: &Expiry) -> Result<Expired, Fault>;
 
+    /// Lets tombstones of deletes expire that are older than this, by the clock of the database. Whether there may be more of them.
+    async fn expire_tombstones(&self, pipeline: &str, retention: Duration) -> Result<bool, Fault>;
+
     /// The random id of this database, which Kafka commits carry.
     fn database_id(&self) -> Arc<str>;
 }

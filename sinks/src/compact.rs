@@ -56,10 +56,10 @@ pub fn compact(batch: &Batch, rows: &Rows, mut selection: Vec<u32>) -> Compacted
             // NULL never wins over a value; equal versions: the later record wins.
             let newest = survivors.last().copied();
             match (version, newest) {
-                // A delete carries no version and is not judged by one.
+                // Against tombstones, writes are judged before (see `tombstones`).
                 (Some(version), Some(newest))
-                    if !is_delete(rows, *row)
-                        && !is_delete(rows, newest)
+                    if !is_tombstone(rows, *row)
+                        && !is_tombstone(rows, newest)
                         && compare_cells(rows.columns[version].cell(newest as usize), rows.columns[version].cell(*row as usize)) == Ordering::Greater =>
                 {
                     compacted.stale += 1;
@@ -131,6 +131,10 @@ fn is_delete(rows: &Rows, row: u32) -> bool {
     rows.operations[row as usize] == Operation::Delete
 }
 
+fn is_tombstone(rows: &Rows, row: u32) -> bool {
+    rows.operations[row as usize].is_tombstone()
+}
+
 /// Deletes before writes, and one round a shape; each stays sorted by key.
 fn by_operation_and_shape(rows: &Rows, layer: Vec<u32>) -> Vec<Round> {
     let mut rounds: Vec<Round> = Vec::new();
@@ -182,7 +186,7 @@ fn compare_keys(rows: &Rows, left: u32, right: u32) -> Ordering {
 }
 
 /// A total order of the values of one column; no value comes before any value.
-fn compare_cells(left: Cell<'_>, right: Cell<'_>) -> Ordering {
+pub(crate) fn compare_cells(left: Cell<'_>, right: Cell<'_>) -> Ordering {
     match (left, right) {
         (Cell::Int(left), Cell::Int(right)) => left.cmp(&right),
         (Cell::Text(left), Cell::Text(right)) => left.cmp(right),

@@ -7,9 +7,9 @@
 //! | [`model`] | the vocabulary: partitions, offsets, claims, spans, batches, columns, tables |
 //! | [`sink`], [`checkpoint`] | the traits that the engine talks to |
 //! | [`claim`], [`refusal`], [`outcome`] | what they ask and answer |
-//! | [`session`], [`processed_events`] | what one database gives: a connection, its catalogue, its bookkeeping |
+//! | [`session`], [`processed_events`], [`tombstone_table`] | what one database gives: a connection, its catalogue, its bookkeeping |
 //! | [`transaction`] | the one transaction of a batch and of a claim, over any session |
-//! | [`fence`], [`start`], [`marks`], [`generation`], [`compact`] | the decisions in it, pure |
+//! | [`fence`], [`start`], [`marks`], [`generation`], [`tombstones`], [`compact`] | the decisions in it, pure |
 //! | [`options`], [`open`](mod@open) | from settings to a database |
 //! | [`postgres`], [`mysql`], [`sqlite`] | the databases |
 //! | [`dedup`] | the trait of an outside store that remembers events, and what it asks and answers |
@@ -64,6 +64,9 @@ mod skip;
 pub mod sqlite;
 pub mod start;
 mod stored;
+pub mod tombstone_table;
+pub mod tombstones;
 pub mod transaction;
+pub mod version;
 mod within;
 mod write_plan;

@@ -61,6 +61,12 @@ bugs! {
     /// Only the newest generation is looked at.
     OlderGenerationsForgotten,
 
+    // Tombstones.
+    /// A write is not compared with the delete that was applied before it.
+    TombstoneIsIgnored,
+    /// A write of the same version as the delete before it is stale.
+    EqualVersionLoses,
+
     // Remembered events.
     /// Events are remembered before their COMMIT.
     RemembersBeforeCommit,

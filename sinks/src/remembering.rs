@@ -7,6 +7,7 @@
 use std::{
     collections::{BTreeMap, HashMap},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -95,6 +96,10 @@ impl Checkpoint for Remembering {
 
     async fn expire(&self, expiry: &Expiry) -> Result<Expired, Fault> {
         self.around.checkpoint.expire(expiry).await
+    }
+
+    async fn expire_tombstones(&self, pipeline: &str, retention: Duration) -> Result<bool, Fault> {
+        self.around.checkpoint.expire_tombstones(pipeline, retention).await
     }
 
     fn database_id(&self) -> Arc<str> {

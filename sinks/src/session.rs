@@ -9,6 +9,7 @@ use crate::{
     fault::Fault,
     model::{Coordinate, Operation, Partition, Rows, Shape, Table, TableName},
     processed_events::ProcessedEvents,
+    tombstone_table::TombstoneTable,
 };
 
 /// A database server or file, with the settings to reach it.
@@ -110,7 +111,7 @@ pub enum LockWait {
 
 /// One connection, and at most one transaction on it. A session that returned a connection fault is closed, not used again.
 #[async_trait]
-pub trait Session: ProcessedEvents + fmt::Debug + Send {
+pub trait Session: ProcessedEvents + TombstoneTable + fmt::Debug + Send {
     /// So that a row that is locked is read as it was last committed, with the server's own limits where it has them.
     async fn begin(&mut self) -> Result<(), Fault>;
 

@@ -70,11 +70,11 @@ impl<'a> RowsToWrite<'a> {
         match (operation, self.target.write) {
             (Operation::Delete, _) if self.version_carried().is_some() => WritePlan::DeleteGuarded,
             (Operation::Delete, _) => WritePlan::Delete,
+            (Operation::Mark, _) | (Operation::Write, WriteMode::Update) if !has_something_to_set => WritePlan::Nothing,
+            (Operation::Mark, _) | (Operation::Write, WriteMode::Update) if self.guard.is_some() => WritePlan::UpdateGuarded,
+            (Operation::Mark, _) | (Operation::Write, WriteMode::Update) => WritePlan::Update,
             (Operation::Write, WriteMode::Append) if self.written().is_empty() => WritePlan::Defaults,
             (Operation::Write, WriteMode::Append) => WritePlan::Insert,
-            (Operation::Write, WriteMode::Update) if !has_something_to_set => WritePlan::Nothing,
-            (Operation::Write, WriteMode::Update) if self.guard.is_some() => WritePlan::UpdateGuarded,
-            (Operation::Write, WriteMode::Update) => WritePlan::Update,
             (Operation::Write, _) if !has_something_to_set && self.target.key_is_unique() && self.lacking().is_empty() => WritePlan::InsertAbsent,
             (Operation::Write, WriteMode::InsertIfNew) => WritePlan::LookElseInsert,
             (Operation::Write, WriteMode::Upsert | WriteMode::Accumulate) if !has_something_to_set => WritePlan::LookElseInsert,
@@ -246,6 +246,13 @@ mod tests {
     fn a_tombstone_deletes_whatever_the_version() {
         assert_eq!(planned(WriteMode::Upsert, Operation::Delete, KEY, Some(2)), WritePlan::Delete);
         assert_eq!(planned(WriteMode::Upsert, Operation::Delete, [true, false, true], Some(2)), WritePlan::DeleteGuarded);
+    }
+
+    #[test]
+    fn a_mark_makes_no_row() {
+        assert_eq!(planned(WriteMode::Upsert, Operation::Mark, WITHOUT_TOTAL, None), WritePlan::Update);
+        assert_eq!(planned(WriteMode::Upsert, Operation::Mark, ALL, Some(2)), WritePlan::UpdateGuarded);
+        assert_eq!(planned(WriteMode::Upsert, Operation::Mark, KEY, None), WritePlan::Nothing);
     }
 
     #[test]

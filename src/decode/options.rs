@@ -1,5 +1,7 @@
 //! What a route says of the decoding of its records.
 
+use std::sync::Arc;
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     Json,
@@ -30,9 +32,11 @@ pub enum MissingFields {
     Null,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Tombstone {
     Delete,
+    /// The row stays, and this column of it says that it was deleted.
+    Mark(Arc<str>),
     Ignore,
     BadRecord,
 }

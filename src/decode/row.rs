@@ -2,7 +2,7 @@
 
 use std::{io::Write as _, sync::Arc};
 
-use oncesink_sinks::model::{Kind, Operation, Presence, Rows, Target, WriteMode};
+use oncesink_sinks::model::{Kind, Operation, Presence, Rows, TableColumn, Target, WriteMode};
 
 use super::{
     Bad, Broken, CellType, Decode, Decoded, EventIdSource, ExtraFields, Fields, Format, KeyFormat, MissingFields, Rules, Tombstone,
@@ -33,6 +33,8 @@ pub(crate) enum CellSource {
     Offset,
     Timestamp,
     Literal(String),
+    /// Set by a tombstone, and cleared by every record with a value.
+    Mark,
 }
 
 /// What a route says of all its columns together.
@@ -84,7 +86,11 @@ impl RowDecoder {
             };
             let tried = trial.map(|input| coerce(input, &cell_type, &options.rules).map(Coerced::into_owned)).transpose();
             let tried = tried.map_err(|broken| broken.in_column(target.column(position)))?;
-            let constant = tried.filter(|_| matches!(source, CellSource::Literal(_) | CellSource::Topic));
+            let constant = match source {
+                CellSource::Mark => Some(cleared(target.column(position))),
+                CellSource::Literal(_) | CellSource::Topic => tried,
+                _ => None,
+            };
             cells.push(Cell { cell_type, source, constant, key: target.key.contains(&position) });
         }
         let mut fields = fields_of(&target, cells.iter().map(|cell| &cell.source));
@@ -253,6 +259,7 @@ impl RowDecoder {
         Ok(walked.slots)
     }
 
+    /// The row that a tombstone means, with the tombstone's own version if it has one.
     fn delete(&self, record: &RecordRef<'_>, rows: &mut Rows) -> Result<(), Bad> {
         let mut key = None;
         let from_value = |cell: &&Cell| cell.key && by_tombstone(&cell.source);
@@ -272,7 +279,30 @@ impl RowDecoder {
                 None => return Err(self.bad(Broken::new(rule::TOMBSTONE_WITHOUT_KEY, "the record has no value for this key column"), position)),
             }
         }
+        let version = self.target.version.filter(|position| !self.target.key.contains(position));
+        if let Some(position) = version
+            && let (Some(cell), Some(column)) = (self.cells.get(position), rows.columns.get_mut(position))
+            && is_beside_the_value(&cell.source)
+        {
+            match self.beside(cell, position, record, &mut key).map_err(|broken| self.bad(broken, position))? {
+                // NULL is no version: the delete takes that of what it deletes.
+                Some(Coerced::Null) | None => {}
+                Some(version) => version.push(column).map_err(|broken| self.bad(broken, position))?,
+            }
+        }
         Ok(())
+    }
+
+    /// The column that says of a row that stays that it was deleted.
+    fn mark(&self, record: &RecordRef<'_>, rows: &mut Rows) -> Result<(), Bad> {
+        let Some(position) = self.cells.iter().position(|cell| cell.source == CellSource::Mark) else { return Err(foreign_rows().into()) };
+        let (Some(cell), Some(column)) = (self.cells.get(position), rows.columns.get_mut(position)) else { return Err(foreign_rows().into()) };
+        let mark = match self.target.column(position).kind {
+            Kind::Bool => Ok(Coerced::Bool(true)),
+            _ if record.timestamp < 0 => Err(Broken::new(rule::TOMBSTONE, "the record has no time that the row could be marked with")),
+            _ => self.coerce(cell, Input::Milliseconds(record.timestamp)),
+        };
+        mark.and_then(|mark| mark.push(column)).map_err(|broken| self.bad(broken, position))
     }
 
     fn add(&mut self, record: &RecordRef<'_>, rows: &mut Rows) -> Result<Option<Operation>, Bad> {
@@ -286,7 +316,12 @@ impl RowDecoder {
                 self.delete(record, rows)?;
                 self.identify(record, None, rows).map(|()| Some(Operation::Delete))
             }
-            Tombstone::Delete | Tombstone::BadRecord => {
+            Tombstone::Mark(_) if self.target.write != WriteMode::Append => {
+                self.delete(record, rows)?;
+                self.mark(record, rows)?;
+                self.identify(record, None, rows).map(|()| Some(Operation::Mark))
+            }
+            Tombstone::Delete | Tombstone::Mark(_) | Tombstone::BadRecord => {
                 Err(Broken::new(rule::TOMBSTONE, "the record has no value; `tombstone` of the route says what that means").into())
             }
         }
@@ -337,6 +372,16 @@ pub(crate) fn printable(name: &str) -> String {
 /// Whether a tombstone gives this key column by the record's key.
 const fn by_tombstone(source: &CellSource) -> bool {
     matches!(source, CellSource::Field | CellSource::Path(_) | CellSource::Whole | CellSource::KeyByName)
+}
+
+/// Whether a tombstone has this source of a version, too.
+const fn is_beside_the_value(source: &CellSource) -> bool {
+    matches!(source, CellSource::Key(_) | CellSource::Header(_) | CellSource::Timestamp | CellSource::Offset)
+}
+
+/// The mark of a row that is not deleted.
+fn cleared(column: &TableColumn) -> Coerced<'static> {
+    if column.kind == Kind::Bool && !column.nullable { Coerced::Bool(false) } else { Coerced::Null }
 }
 
 fn foreign_rows() -> Broken {

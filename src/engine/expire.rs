@@ -13,16 +13,16 @@ use tokio::time::Instant;
 use super::run::{Done, Engine, Phase};
 
 /// After something was done there may be more to do.
-const LOOK_AGAIN: Duration = Duration::from_secs(1);
+pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// When the database is asked next, and what it said last.
 #[derive(Debug)]
 pub(super) struct Expiring {
-    retention: Duration,
-    due: Instant,
-    is_asked: bool,
+    pub(super) retention: Duration,
+    pub(super) due: Instant,
+    pub(super) is_asked: bool,
     /// Said once, not at each look.
-    said: Option<String>,
+    pub(super) said: Option<String>,
 }
 
 impl Expiring {
@@ -35,7 +35,7 @@ impl Expiring {
         (!self.is_asked).then_some(self.due)
     }
 
-    fn says(&mut self, text: String) -> Option<&str> {
+    pub(super) fn says(&mut self, text: String) -> Option<&str> {
         if self.said.as_ref() == Some(&text) {
             return None;
         }

@@ -16,7 +16,7 @@
 //! | `commit`, `at_most_once` | what is durable, told to Kafka; what is told before it is written |
 //! | `drain` | revoked, lost, shutdown |
 //! | `halt`, `halting`, `backoff` | why a lane stands still, and how it comes to; waiting |
-//! | `expire` | the ids of processed events expire |
+//! | `expire`, `expire_tombstones` | the ids of processed events expire, and deletes that were remembered |
 //! | `count`, `report`, `publish` | what the engine tells of itself |
 //! | `until_end` | the checkpoint rows, read now and then: idle lanes, `--until-end` |
 //! | `trace` | what the simulation sees of all that |
@@ -44,6 +44,7 @@ mod commit;
 mod count;
 mod drain;
 mod expire;
+mod expire_tombstones;
 mod gap;
 mod halt;
 mod halting;
@@ -105,6 +106,8 @@ pub struct EngineSettings {
     pub idle_check: Duration,
     /// How long the ids of processed events are kept. None: no route keeps any.
     pub processed_event_retention: Option<Duration>,
+    /// How long deletes are remembered. None: no route has a version and deletes.
+    pub tombstone_retention: Option<Duration>,
 }
 
 impl Default for EngineSettings {
@@ -125,6 +128,7 @@ impl Default for EngineSettings {
             halt_retry: Duration::from_secs(30),
             idle_check: Duration::from_secs(30),
             processed_event_retention: None,
+            tombstone_retention: None,
         }
     }
 }

@@ -61,6 +61,7 @@ pub(super) struct Engine {
     pub rows_asked: Option<Instant>,
     pub rows_due: Instant,
     pub expiring: Option<Expiring>,
+    pub expiring_tombstones: Option<Expiring>,
     pub halts_elsewhere: BTreeMap<Partition, StandsElsewhere>,
     /// Told when there is no time to lose any more.
     pub hurry: Arc<Notify>,
@@ -95,6 +96,7 @@ pub(super) enum Done {
     Outcome(OutcomeDone),
     Rows(RowsRead),
     Expired(Result<Expired, Fault>),
+    TombstonesExpired(Result<bool, Fault>),
     Described { topic: Arc<str>, plan: TopicPlan },
     Panicked,
 }
@@ -109,6 +111,7 @@ impl Engine {
             writers: (0..settings.writers.max(1)).map(|_| Slot::new(sink.writer())).collect(),
             rows_due: if settings.until_end.is_some() { now } else { now + settings.idle_check },
             expiring: settings.processed_event_retention.map(|retention| Expiring::new(retention, now)),
+            expiring_tombstones: settings.tombstone_retention.map(|retention| Expiring::new(retention, now)),
             settings,
             source,
             checkpoint,
@@ -209,6 +212,7 @@ impl Engine {
             Done::Outcome(done) => self.outcome_done(done),
             Done::Rows(rows) => self.rows_read(rows),
             Done::Expired(result) => self.expired(result),
+            Done::TombstonesExpired(result) => self.tombstones_expired(result),
             Done::Described { topic, plan } => self.described(topic, plan),
             Done::Panicked => self.fail("a task of the engine panicked: this is a bug in oncesink; nothing is lost, start it again"),
         }
@@ -226,8 +230,9 @@ impl Engine {
         });
         let writers = self.writers.iter().filter_map(|slot| slot.due(&self.settings));
         let drains = self.drains.iter().map(|drain| drain.deadline);
-        let others = [Some(self.publish_at), self.commit_due, self.rate, stopping, Some(self.rows_due), self.expiring.as_ref().and_then(Expiring::due)];
-        others.into_iter().flatten().chain(resting).chain(writers).chain(drains).min().unwrap_or(self.publish_at)
+        let expiring = [&self.expiring, &self.expiring_tombstones].into_iter().map(|expiring| expiring.as_ref().and_then(Expiring::due));
+        let others = [Some(self.publish_at), self.commit_due, self.rate, stopping, Some(self.rows_due)];
+        others.into_iter().chain(expiring).flatten().chain(resting).chain(writers).chain(drains).min().unwrap_or(self.publish_at)
     }
 
     fn do_what_is_due(&mut self) {
@@ -247,6 +252,7 @@ impl Engine {
             self.read_rows(now);
         }
         self.expire(now);
+        self.expire_tombstones(now);
         self.wake_resting(now);
         if matches!(self.phase, Phase::Stopping { until } if until <= now) {
             self.cut_drain();

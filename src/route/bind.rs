@@ -7,7 +7,7 @@ use oncesink_sinks::{
     model::{Generated, KeyEquality, Kind, Table, Target, WriteMode},
 };
 
-use super::{ColumnSource, RouteConfig, accumulate::rules, key};
+use super::{ColumnSource, RouteConfig, accumulate::rules, key, mark};
 use crate::decode::{Bad, CellSource, Format, RowDecoder, RowOptions, Rules, Zone};
 
 /// A route bound to its table for one topic.
@@ -52,7 +52,8 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         Some(name) => Some(version(config, &table, name)?),
         None => None,
     };
-    let sources = sources(config, &table, &key)?;
+    let mark = mark::column(config, &table, &key, version)?;
+    let sources = sources(config, &table, &key, mark)?;
     let columns: Vec<usize> = sources.iter().enumerate().filter_map(|(index, source)| source.is_some().then_some(index)).collect();
     let place_of = |index: usize, what: &str| {
         columns.iter().position(|column| *column == index).ok_or_else(|| {
@@ -70,7 +71,7 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         key_format: config.key_format,
         extra_fields: config.extra_fields,
         missing_fields: config.missing_fields,
-        tombstone: config.tombstone,
+        tombstone: config.tombstone.clone(),
         rules: Rules { timezone, timestamp_unit: config.timestamp_unit },
         event_id: config.event_id.clone(),
     };
@@ -126,8 +127,9 @@ fn check_names(config: &RouteConfig, table: &Table) -> Result<(), Fault> {
 }
 
 /// Where each column of the table gets its value; `None` where it is not written.
-fn sources(config: &RouteConfig, table: &Table, key: &[usize]) -> Result<Vec<Option<CellSource>>, Fault> {
+fn sources(config: &RouteConfig, table: &Table, key: &[usize], mark: Option<usize>) -> Result<Vec<Option<CellSource>>, Fault> {
     let source_of = |(index, column): (usize, &oncesink_sinks::model::TableColumn)| match config.columns.get(column.name.as_str()) {
+        _ if mark == Some(index) => Some(CellSource::Mark),
         Some(source) => of_file(source),
         None if column.generated == Generated::Always => None,
         None if config.format == Format::Json => Some(CellSource::Field),
@@ -144,7 +146,7 @@ fn sources(config: &RouteConfig, table: &Table, key: &[usize]) -> Result<Vec<Opt
         .iter()
         .enumerate()
         .filter(|(index, column)| !keys.contains(index) && column.generated == Generated::No && takes_text(&column.kind))
-        .filter(|(_, column)| !config.columns.contains_key(column.name.as_str()))
+        .filter(|(index, column)| !config.columns.contains_key(column.name.as_str()) && mark != Some(*index))
         .map(|(index, _)| index)
         .collect();
     match candidates.as_slice() {

@@ -64,6 +64,13 @@ impl RouteConfig {
     pub fn remembers_events(&self) -> bool {
         self.dedup.contains(&DedupBackend::Redis)
     }
+
+    /// Its deletes leave tombstones.
+    #[must_use]
+    pub fn remembers_deletes(&self) -> bool {
+        let deletes = matches!(self.tombstone, Tombstone::Delete | Tombstone::Mark(_));
+        deletes && self.version.is_some() && matches!(self.write, WriteMode::Upsert | WriteMode::Update)
+    }
 }
 
 /// Where the value of a column comes from.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use oncesink_sinks::model::{Generated, Kind, Rows, Rule, TableName, Target, WriteMode};
+use oncesink_sinks::model::{Generated, KeyEquality, Kind, Rows, Rule, TableName, Target, WriteMode};
 
 use super::{RouteConfig, bind::Bound, key::to_make_unique};
 use crate::{
@@ -111,12 +111,12 @@ pub(super) fn mapping(config: &RouteConfig, topic: &str, bound: &Bound, record: 
         key: key_indexes.iter().filter_map(|index| name_of(*index)).collect(),
         primary: !key_indexes.is_empty() && table.keys.iter().any(|key| key.primary && key.columns == key_indexes),
         version: target.version.and_then(|position| target.columns.get(position)).and_then(|index| name_of(*index)),
-        tombstone: config.tombstone,
+        tombstone: config.tombstone.clone(),
         columns: columns.collect(),
         fields_without_column: found.iter().filter(|(_, found, path)| *found == FieldMatch::NoColumn && !path).map(|(name, ..)| printable(name)).collect(),
         extra_fields: config.extra_fields,
         bad: record.and_then(|record| bound.decoder(config).ok()?.decode(record, 0, &mut Rows::new(target.clone())).err()),
-        warnings: table.warnings.iter().cloned().chain(warnings(target)).collect(),
+        warnings: table.warnings.iter().cloned().chain(warnings(target)).chain(several_spellings(config, target)).collect(),
     }
 }
 
@@ -142,6 +142,18 @@ fn warnings(target: &Target) -> Vec<String> {
     warnings
 }
 
+/// Tombstones know keys as texts.
+fn several_spellings(config: &RouteConfig, target: &Target) -> Option<String> {
+    let deletes = matches!(config.tombstone, Tombstone::Delete | Tombstone::Mark(_));
+    (deletes && target.version.is_some() && target.key_equality == KeyEquality::Database).then(|| {
+        let names: Vec<&str> = target.key.iter().map(|position| target.column(*position).name.as_str()).collect();
+        format!(
+            "only the database knows which values of ({}) are one key: a delete is remembered for the spelling that it came with, and a late write with another one brings the row back",
+            names.join(", ")
+        )
+    })
+}
+
 fn describe(source: &CellSource) -> String {
     let below = |root: &str, path: &[String]| [&[root.to_owned()], path].concat().join(".");
     match source {
@@ -156,5 +168,6 @@ fn describe(source: &CellSource) -> String {
         CellSource::Offset => "offset".to_owned(),
         CellSource::Timestamp => "timestamp".to_owned(),
         CellSource::Literal(text) => format!("'{text}'"),
+        CellSource::Mark => "tombstone".to_owned(),
     }
 }

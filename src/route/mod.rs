@@ -15,6 +15,7 @@ mod bind;
 mod config;
 mod key;
 mod mapping;
+mod mark;
 mod mend;
 mod routes;
 #[cfg(test)]

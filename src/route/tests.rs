@@ -302,6 +302,42 @@ async fn the_loosest_key_over_the_same_columns_says_who_compares() {
     assert_eq!(plan.routes[0].target.key_equality, KeyEquality::Database);
 }
 
+#[tokio::test]
+async fn a_mark_has_a_column_of_its_own() {
+    let marked = |name: &str| RouteConfig { tombstone: Tombstone::Mark(name.into()), ..config() };
+    let with = |kind: Kind, declared: &str, nullable: bool| {
+        let mut table = orders();
+        table.columns.push(TableColumn { nullable, ..column("deleted_at", kind, declared) });
+        table
+    };
+    let timestamp = || with(Kind::TimestampTz { digits: 6 }, "timestamp with time zone", true);
+    let mut plan = bound(marked("deleted_at"), timestamp()).await.unwrap();
+    let route = &mut plan.routes[0];
+    let records = record(None, r#"{"id":1,"deleted_at":"never looked at"}"#);
+    let mut rows = Rows::new(route.target.clone());
+    assert_eq!(route.decoder.decode(&records.iter().next().unwrap(), 0, &mut rows), Ok(Decoded::Row));
+    assert_eq!(rows.columns.last().unwrap().cell(0), Cell::Null);
+    assert!(bound(marked("deleted_at"), with(Kind::Bool, "boolean", false)).await.is_ok());
+    for (config, table, reason, mend) in [
+        (marked("gone"), timestamp(), "missing-column", "deleted_at"),
+        (marked("id"), timestamp(), "mark-key", "deleted_at"),
+        (RouteConfig { version: Some("deleted_at".to_owned()), ..marked("deleted_at") }, timestamp(), "mark-version", "deleted_at"),
+        (marked("doubled"), timestamp(), "generated-column", "deleted_at"),
+        (marked("note"), timestamp(), "mark-type", "one of these types"),
+        (marked("deleted_at"), with(Kind::Timestamp { digits: 6 }, "timestamp without time zone", false), "mark-type", "boolean"),
+    ] {
+        let fault = fault(config, table).await;
+        assert_eq!(&*fault.reason, reason, "{fault:?}");
+        assert!(fault.mend.as_deref().unwrap_or_default().contains(mend), "{fault:?}");
+    }
+    // A text in a table whose only other column is the mark has one place to go.
+    let text = RouteConfig { format: Format::Text, columns: columns(&[("id", ColumnSource::Key(Vec::new()))]), ..marked("deleted_at") };
+    let mut table = timestamp();
+    table.columns.drain(1..3);
+    table.columns.remove(2);
+    assert!(bound(text, table).await.is_ok());
+}
+
 /// Finds `orders` whatever its schema is said to be.
 #[derive(Debug)]
 struct SearchPath;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 
 use super::words::{
     Accumulate, Dedup, Delivery, Eviction, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls,
-    Tombstone, Write, database_schema, kafka_schema, redis_schema,
+    Tombstone, Write, database_schema, kafka_schema, redis_schema, tombstone_schema,
 };
 
 /// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
@@ -175,6 +175,9 @@ pub(super) struct Retention {
     /// How long the ids of `dedup: [processed-event]` are kept at least. Of several pipelines in one database the longest holds for all.
     #[schemars(extend("format" = "duration", "default" = "7d"))]
     pub processed_events: Option<String>,
+    /// How long deletes are remembered where a route has a `version`. An older write that comes later than that after a delete brings the row back.
+    #[schemars(extend("format" = "duration", "default" = "7d"))]
+    pub tombstones: Option<String>,
 }
 
 /// Of this process.
@@ -204,6 +207,15 @@ pub(super) struct Log {
     /// For people or for machines.
     #[schemars(extend("default" = "text"))]
     pub format: Option<LogFormat>,
+}
+
+/// Instead of deleting the row.
+#[derive(Clone, Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Mark {
+    /// The row stays, and this column says that it was deleted: a timestamp becomes the time of the record, a boolean true. The next write clears it.
+    #[schemars(required)]
+    pub mark: Option<String>,
 }
 
 /// From topics to one table.
@@ -257,7 +269,9 @@ pub(super) struct Route {
     /// What makes a record the same event as an earlier one, for `dedup: [processed-event]` and `[redis]`: `value.id`, `key`, `key.id` or `headers.ce_id`. Unless it is written: where the record stands in Kafka, so that what a producer sends twice is two events.
     #[schemars(extend("format" = "column"))]
     pub event_id: Option<String>,
-    /// What a record without a value does. Unless it is written: `delete`; `bad-record` with `write: append` or with a `version`.
+    /// What a record without a value does. Unless it is written: `delete`, and `bad-record` with `write: append`. With a `version` a delete is remembered for `retention.tombstones`, so that an older write that comes after it does not bring the row back.
+    #[serde(default)]
+    #[schemars(schema_with = "tombstone_schema")]
     pub tombstone: Option<Tombstone>,
     /// What is done with a record that is itself at fault.
     #[schemars(extend("default" = "halt"))]

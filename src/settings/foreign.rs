@@ -71,6 +71,8 @@ const KEYS: &[(&str, &str, &str)] = &[
     ("primarykeymode", "routes[].columns", "the key is the table's own; if its columns come from the record's key, write `columns: { id: key.id }`"),
     ("deleteenabled", "routes[].tombstone", "here it is `tombstone: delete`, `ignore` or `bad-record` in a route"),
     ("deleteonnull", "routes[].tombstone", "here it is `tombstone: delete`, `ignore` or `bad-record` in a route"),
+    ("softdelete", "routes[].tombstone", "here it is `tombstone: { mark: column }` in a route"),
+    ("softdeletecolumn", "routes[].tombstone", "here it is `tombstone: { mark: column }` in a route"),
     ("tablenameformat", "routes[].table", "here it is `table` in a route, with `{topic}` for the topic's name"),
     ("collectionnameformat", "routes[].table", "here it is `table` in a route, with `{topic}` for the topic's name"),
     ("tablename", "routes[].table", ""),
@@ -107,7 +109,7 @@ const KEYS: &[(&str, &str, &str)] = &[
 ];
 
 /// Keys of this product that this version does not have yet.
-const LATER: &[&str] = &["schema_registry", "dead_letter", "dead_letters", "tombstones", "otlp", "where", "schema_evolution"];
+const LATER: &[&str] = &["schema_registry", "dead_letter", "dead_letters", "otlp", "where", "schema_evolution"];
 
 /// Their names for what this version does not have yet.
 const LATER_FOREIGN: &[(&str, &str)] = &[
@@ -173,6 +175,9 @@ const WORDS: &[(&str, &str, &str)] = &[
     ("on_bad_record", "log", "skip"),
     ("tombstone", "true", "delete"),
     ("tombstone", "false", "ignore"),
+    ("tombstone", "mark", "{ mark: column }"),
+    ("tombstone", "soft", "{ mark: column }"),
+    ("tombstone", "softdelete", "{ mark: column }"),
     ("extra_fields", "error", "bad-record"),
     ("extra_fields", "fail", "bad-record"),
     ("tls", "true", "verify-full"),
@@ -196,7 +201,6 @@ const WORDS: &[(&str, &str, &str)] = &[
 const LATER_WORDS: &[(&str, &[&str])] = &[
     ("format", &["connect-json", "debezium", "avro", "protobuf", "json-schema", "cloudevents"]),
     ("key_format", &["connect-json", "avro", "protobuf", "json-schema"]),
-    ("tombstone", &["mark"]),
     ("on_bad_record", &["dead-letter"]),
 ];
 

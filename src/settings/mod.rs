@@ -29,6 +29,7 @@ mod routes;
 mod schema;
 mod show;
 mod structure;
+mod tombstone;
 mod tree;
 mod validate;
 mod values;

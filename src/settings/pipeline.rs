@@ -30,6 +30,8 @@ pub struct Pipeline {
     pub routes: Vec<RouteConfig>,
     /// How long the ids of processed events are kept at least.
     pub processed_event_retention: Duration,
+    /// How long deletes are remembered.
+    pub tombstone_retention: Duration,
     /// What `check` and `plan` say aloud; none of it stops a start.
     pub warnings: Vec<String>,
     /// The merged file with the origin of each value; see [`super::show`].
@@ -106,6 +108,7 @@ impl fmt::Debug for Pipeline {
             .field("process", &self.process)
             .field("routes", &self.routes)
             .field("processed_event_retention", &self.processed_event_retention)
+            .field("tombstone_retention", &self.tombstone_retention)
             .field("warnings", &self.warnings)
             .finish_non_exhaustive()
     }

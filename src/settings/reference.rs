@@ -56,27 +56,34 @@ fn table(page: &mut String, schema: &Value) {
             None if required.contains(&key.as_str()) => "required".to_owned(),
             None => String::new(),
         };
-        let section =
-            if key != "defaults" && (key == "routes" || schema::properties(inner).is_some()) { format!("[`{key}`](#{key})") } else { format!("`{key}`") };
+        let section = if key != "defaults" && (key == "routes" || schema::properties(inner).is_some() && words_of(inner).is_none()) {
+            format!("[`{key}`](#{key})")
+        } else {
+            format!("`{key}`")
+        };
         let _ = writeln!(page, "| {section} | {} | {default} | {} |", holds(key, inner), text(&inner["description"]).replace('|', "\\|").replace('\n', " "));
     }
     for (key, inner) in schema::properties(schema).into_iter().flatten() {
-        let choices = [&inner["items"], &inner["additionalProperties"], inner].into_iter().find_map(|schema| schema["oneOf"].as_array());
+        let choices = [&inner["items"], &inner["additionalProperties"], inner].into_iter().find_map(words_of);
         if let Some(choices) = choices {
             let _ = write!(page, "\n`{key}`:\n\n");
             for choice in choices.iter().filter(|choice| choice["const"].is_string()) {
                 let _ = writeln!(page, "- `{}`: {}", text(&choice["const"]), text(&choice["description"]));
+            }
+            // A table that may stand for a word.
+            for (key, inner) in schema::properties(inner).into_iter().flatten() {
+                let _ = writeln!(page, "- `{{ {key}: … }}`: {}", text(&inner["description"]));
             }
         }
     }
 }
 
 fn holds(key: &str, schema: &Value) -> String {
-    let choices = schema["oneOf"]
-        .as_array()
-        .map(|choices| choices.iter().filter_map(|choice| Some(format!("`{}`", choice["const"].as_str()?))).collect::<Vec<_>>().join(", "));
+    let choices =
+        words_of(schema).map(|choices| choices.iter().filter_map(|choice| Some(format!("`{}`", choice["const"].as_str()?))).collect::<Vec<_>>().join(", "));
     if let Some(choices) = choices {
-        return choices;
+        let tables = schema::properties(schema).into_iter().flatten().map(|(key, _)| format!(", `{{ {key}: … }}`"));
+        return choices + &tables.collect::<String>();
     }
     let short = schema["anyOf"].as_array().is_some_and(|branches| branches.iter().any(|branch| branch["type"] == "string"));
     let kind = match (schema["format"].as_str(), schema["type"].as_str()) {
@@ -96,6 +103,12 @@ fn holds(key: &str, schema: &Value) -> String {
         _ => "text",
     };
     kind.to_owned()
+}
+
+/// The words that a key takes, also where a table may stand for one.
+fn words_of(schema: &Value) -> Option<&Vec<Value>> {
+    let branches = schema["anyOf"].as_array();
+    schema["oneOf"].as_array().or_else(|| branches?.iter().find_map(|branch| branch["oneOf"].as_array()))
 }
 
 fn branch(schema: &Value) -> &Value {

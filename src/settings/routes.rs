@@ -10,6 +10,7 @@ use oncesink_sinks::model::{Delivery, WriteMode};
 use super::{
     dedup::{judge_dedup, judge_event_id},
     document, schema,
+    tombstone::{Others, tombstone},
     tree::{Content, Node, Origins, Source},
     validate::{Judging, default_node, is_nothing},
     values::{self, Topic},
@@ -17,7 +18,7 @@ use super::{
     write::{accumulate_rules, judge_accumulate, write_mode},
 };
 use crate::{
-    decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit, Tombstone},
+    decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit},
     route::{ColumnSource, OnBadRecord, RouteConfig},
     source::TopicSelector,
 };
@@ -143,9 +144,12 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
             judging.find(&at("format"), "the value has no fields, so nothing says which row a record means", "add columns: { id: key }, or write: append");
         }
     }
-    // Where a version is refused anyway, nothing more is said of it.
-    let versioned = document.version.is_some() && !matches!(write, WriteMode::InsertIfNew | WriteMode::Accumulate);
-    let tombstone = tombstone(document.tombstone, write, versioned, path, judging);
+    let tombstone = tombstone(
+        document.tombstone,
+        &Others { write, version: document.version.as_deref(), key_columns: key_columns.as_deref(), columns: &columns },
+        path,
+        judging,
+    );
     if document.name.as_deref() == Some("") {
         judging.find(&at("name"), "`name` is empty", "leave it out, or write a name");
     }
@@ -243,29 +247,6 @@ fn judge_columns(columns: &BTreeMap<String, ColumnSource>, format: Format, key_f
             }
             _ => {}
         }
-    }
-}
-
-fn tombstone(written: Option<words::Tombstone>, write: WriteMode, versioned: bool, path: &str, judging: &mut Judging<'_>) -> Tombstone {
-    let at = format!("{path}.tombstone");
-    match written {
-        Some(words::Tombstone::Delete) if write == WriteMode::Append => {
-            judging.find(&at, "`write: append` never looks at a key, so there is no row to delete", "write bad-record or ignore");
-            Tombstone::BadRecord
-        }
-        Some(words::Tombstone::Delete) if versioned => {
-            judging.find(&at, "this version cannot delete by `version` yet: an older write could bring the row back", "write ignore or bad-record");
-            Tombstone::BadRecord
-        }
-        Some(words::Tombstone::Delete) => Tombstone::Delete,
-        Some(words::Tombstone::Ignore) => Tombstone::Ignore,
-        Some(words::Tombstone::BadRecord) => Tombstone::BadRecord,
-        None if versioned && write != WriteMode::Append => {
-            judging.warnings.push(format!("{path}: with `version`, a record without a value is a bad record; tombstone: ignore leaves it out"));
-            Tombstone::BadRecord
-        }
-        None if write == WriteMode::Append => Tombstone::BadRecord,
-        None => Tombstone::Delete,
     }
 }
 

@@ -193,6 +193,7 @@ impl Reading<'_> {
             "routes" => "add `routes: [ { topic: orders, table: public.orders } ]`",
             _ if key == "topic" => "add `topic: orders`",
             _ if key == "table" => "add `table: public.orders`",
+            _ if key == "mark" => "add `mark: deleted_at`",
             _ => "",
         };
         let finding = Finding::new(parent, format!("`{}` is missing", shown(&full)), label);

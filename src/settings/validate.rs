@@ -143,6 +143,7 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
         None if is_written => judging.find("redis", "no route remembers its events there", "write dedup: [redis] in a route, or leave `redis` out"),
         Some(_) | None => {}
     }
+    let (processed_event_retention, tombstone_retention) = retention?;
     let mut kafka = kafka??;
     kafka.topics = routes.iter().map(|route| route.topics.clone()).collect();
     Some(Pipeline {
@@ -157,7 +158,8 @@ fn build(file: &FilePath, document: Document, judging: &mut Judging<'_>) -> Opti
         rate_limit: document.rate_limit.and_then(|limit| limit.records_per_second),
         process: process?,
         routes,
-        processed_event_retention: retention?,
+        processed_event_retention,
+        tombstone_retention,
         warnings: Vec::new(),
         shown: String::new(),
     })
@@ -292,12 +294,17 @@ fn retry(retry: Option<&document::Retry>, judging: &mut Judging<'_>) -> Option<R
     Some(RetryPolicy { initial_delay: initial?, max_delay: most?, give_up_after: values::give_up(retry.give_up_after.as_deref()?).ok()? })
 }
 
-fn retention(retention: Option<&document::Retention>, judging: &mut Judging<'_>) -> Option<Duration> {
+/// Of processed events, and of tombstones.
+fn retention(retention: Option<&document::Retention>, judging: &mut Judging<'_>) -> Option<(Duration, Duration)> {
     let processed_events = duration(retention?.processed_events.as_deref())?;
+    let tombstones = duration(retention?.tombstones.as_deref())?;
+    if tombstones < Duration::from_secs(1) {
+        judging.find("retention.tombstones", "a delete that is not remembered stops no older write", "longer than a write can come late, such as 7d");
+    }
     if processed_events < Duration::from_secs(1) {
         judging.find("retention.processed_events", "an id that is not kept stops no repeat", "longer than a record can take to come again, such as 7d");
     }
-    Some(processed_events)
+    Some((processed_events, tombstones))
 }
 
 /// `None`: it has its problem already.

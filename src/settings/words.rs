@@ -182,7 +182,7 @@ words! {
 
 words! {
     /// What a record without a value does.
-    Tombstone {
+    TombstoneWord {
         /// The row of its key is deleted.
         Delete,
         /// Nothing.
@@ -212,6 +212,20 @@ words! {
         /// Microseconds since 1970.
         Microseconds,
     }
+}
+
+/// What a record without a value does: one of the words, or a table that names the column of the mark.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Tombstone {
+    Word(TombstoneWord),
+    Mark(document::Mark),
+}
+
+pub(super) fn tombstone_schema(generator: &mut SchemaGenerator) -> Schema {
+    let mut word = generator.subschema_for::<TombstoneWord>();
+    word.insert("type".to_owned(), "string".into());
+    json_schema!({ "anyOf": [generator.subschema_for::<document::Mark>(), word] })
 }
 
 /// A list of texts, or one text for a list of one.

@@ -58,6 +58,7 @@ mod signals;
 mod speed;
 mod stopping;
 mod storm;
+mod tombstones;
 mod topics;
 mod transactions;
 mod two_clusters;

@@ -216,6 +216,7 @@ fn fold<'a>(kind: TopicKind, records: impl Iterator<Item = &'a Record>) -> BTree
     let mut table: BTreeMap<i64, Fact> = BTreeMap::new();
     for Record { fact, .. } in records {
         if kind.has_version() {
+            // A delete stands for what is not there, so that an older write does not bring it back.
             if table.get(&fact.id).is_none_or(|known| known.version <= fact.version) {
                 table.insert(fact.id, *fact);
             }
@@ -225,6 +226,7 @@ fn fold<'a>(kind: TopicKind, records: impl Iterator<Item = &'a Record>) -> BTree
             table.insert(fact.id, *fact);
         }
     }
+    table.retain(|_, fact| fact.kind == FactKind::Write);
     table
 }
 

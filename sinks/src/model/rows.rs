@@ -6,8 +6,18 @@ use super::{Column, Presence, Strings, Target};
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Operation {
     Write,
-    /// Only the key columns of the row are present.
+    /// Only the key columns of the row are present, and its version where it has one of its own.
     Delete,
+    /// As a delete, but the row stays: the column that says so is present, too, and is set in a row that is there.
+    Mark,
+}
+
+impl Operation {
+    /// What a record without a value does.
+    #[must_use]
+    pub const fn is_tombstone(self) -> bool {
+        matches!(self, Self::Delete | Self::Mark)
+    }
 }
 
 /// The set of columns that a row carries: `true` where present (null or value). One statement a shape.

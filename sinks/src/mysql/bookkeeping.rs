@@ -95,6 +95,9 @@ pub(super) fn grants(options: &MySqlOptions, user: &str, targets: &[TableName]) 
         format!("GRANT SELECT, INSERT, UPDATE ON {schema}.`oncesink_committed` TO {user};"),
         format!("GRANT SELECT, INSERT, DELETE ON {schema}.`oncesink_processed_event_end` TO {user};"),
     ];
+    grants.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.`oncesink_tombstone` TO {user};"));
+    // MySQL locks a row only for those who may change it.
+    grants.push(format!("GRANT SELECT, UPDATE ON {schema}.`oncesink_tombstone_lock` TO {user};"));
     // DROP is the right to empty a table by TRUNCATE.
     grants.extend((0..Generation::TABLES).map(|table| format!("GRANT SELECT, INSERT, UPDATE, DROP ON {schema}.`oncesink_processed_event_{table}` TO {user};")));
     for target in targets {

@@ -114,6 +114,28 @@ pub(super) fn typed(column: &TableColumn) -> Option<String> {
     })
 }
 
+/// A value of a version column as the text that [`crate::version::Version::parse`] reads; a float as itself, which its text may not tell exactly.
+pub(super) fn version_text(column: &TableColumn, value: &str) -> String {
+    match &column.kind {
+        Kind::Bool => format!("CASE WHEN {value} IS NULL THEN NULL WHEN {value} THEN 'true' ELSE 'false' END"),
+        // A `bit` is a number only after that.
+        Kind::Int { .. } => format!("CAST({value} + 0 AS CHAR)"),
+        Kind::Float { .. } => format!("{value} + 0E0"),
+        Kind::Bytes { .. } => format!("HEX({value})"),
+        Kind::Uuid => format!("CAST({value} AS CHAR(36))"),
+        Kind::Date => format!("CONCAT(DATEDIFF({value}, DATE'1970-01-01'), ' days')"),
+        // The two servers do not agree on what TIME_TO_SEC makes of a fraction.
+        Kind::Time { .. } => {
+            let microseconds = format!("(HOUR({value}) * 3600 + MINUTE({value}) * 60 + SECOND({value})) * 1000000 + MICROSECOND({value})");
+            format!("CONCAT(IF({value} < 0, -1, 1) * ({microseconds}), ' microseconds')")
+        }
+        Kind::Timestamp { .. } | Kind::TimestampTz { .. } => {
+            format!("CONCAT(TIMESTAMPDIFF(MICROSECOND, TIMESTAMP'1970-01-01 00:00:00', {value}), ' microseconds')")
+        }
+        _ => format!("CONVERT({value} USING utf8mb4)"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

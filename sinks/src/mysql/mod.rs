@@ -12,6 +12,7 @@ mod processed_events;
 mod rows;
 mod session;
 mod statement;
+mod tombstones;
 mod value;
 
 pub use database::MySql;

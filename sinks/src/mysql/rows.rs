@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use sqlx::Row;
+use sqlx::{Row, mysql::MySqlRow};
 
 use super::{
     session::MySqlSession,
@@ -78,6 +78,35 @@ impl MySqlSession {
         Ok(affected)
     }
 
+    /// Of the rows of a step, those whose key is in the table, locked, with what `read` tells of each. `Some`: the number of the row comes first.
+    pub async fn versions<T>(
+        &mut self,
+        step: &Step<'_>,
+        version: usize,
+        read: impl Fn(&MySqlRow, usize) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<(u32, T)>, Fault> {
+        self.state.ensure_open()?;
+        let statements = Statements { rows: RowsToWrite::of(step), flavour: self.flavour };
+        let (key, during) = (&step.rows.target.key, During::Write { table: &step.rows.target.table.name });
+        let mut versions = Vec::new();
+        if statements.versions(1, version).is_none() {
+            for row in step.selection {
+                let query = self.bind_rows(step, key, &[*row], statements.version(version))?;
+                versions.extend(self.fetch(query, during, |found| read(found, 0)).await?.into_iter().map(|version| (*row, version)));
+            }
+            return Ok(versions);
+        }
+        for chunk in self.chunks(step, key, step.selection) {
+            let mut query = sqlx::query(execute::once(statements.versions(chunk.len(), version).unwrap_or_default()));
+            for row in chunk {
+                query = self.bind_row(query.bind(i64::from(*row)), step, key, *row)?;
+            }
+            let found = self.fetch(query, during, |found| Ok((found.try_get::<i64, _>(0)?, read(found, 1)?))).await?;
+            versions.extend(found.into_iter().filter_map(|(row, version)| Some((u32::try_from(row).ok()?, version))));
+        }
+        Ok(versions)
+    }
+
     /// Runs of rows that fit into one statement and one message. A row that fits into none goes alone, and the server refuses it.
     fn chunks<'r>(&self, step: &Step<'_>, positions: &[usize], selection: &'r [u32]) -> Vec<&'r [u32]> {
         let bytes = |row: &u32| -> usize {
@@ -101,14 +130,19 @@ impl MySqlSession {
     fn bind_rows<'q>(&mut self, step: &Step<'q>, positions: &[usize], rows: &[u32], text: String) -> Result<MySqlQuery<'q>, Fault> {
         let mut query = sqlx::query(execute::once(text));
         for row in rows {
-            for position in positions {
-                let column = step.rows.columns.get(*position);
-                let bound = match column {
-                    Some(column) => bind(query, column.cell(*row as usize), step.rows.target.column(*position)),
-                    None => Err(Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target")),
-                };
-                query = bound.inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
-            }
+            query = self.bind_row(query, step, positions, *row)?;
+        }
+        Ok(query)
+    }
+
+    fn bind_row<'q>(&mut self, mut query: MySqlQuery<'q>, step: &Step<'q>, positions: &[usize], row: u32) -> Result<MySqlQuery<'q>, Fault> {
+        for position in positions {
+            let column = step.rows.columns.get(*position);
+            let bound = match column {
+                Some(column) => bind(query, column.cell(row as usize), step.rows.target.column(*position)),
+                None => Err(Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target")),
+            };
+            query = bound.inspect_err(|fault| self.state = SessionState::Failed(fault.class))?;
         }
         Ok(query)
     }

@@ -2,7 +2,7 @@
 
 use super::{
     flavour::Flavour,
-    kind::{comparand, typed},
+    kind::{comparand, typed, version_text},
 };
 use crate::{
     chunks::ChunkLimits,
@@ -195,13 +195,51 @@ impl Statements<'_> {
     /// How many of some rows lost against a newer version; without a version, how many are there. What lost is to be asked after they were written,
     /// which has locked them, and what is there before.
     pub fn count(&self, rows: usize) -> String {
-        match self.sent_for_delete().iter().map(|position| typed(self.rows.target.column(*position))).collect::<Option<Vec<_>>>() {
+        match self.sent_for_delete().iter().map(|position| self.incoming(*position)).collect::<Option<Vec<_>>>() {
             Some(values) => self.count_by_join(&values, rows),
             None => {
                 let one = format!("({} AND {})", self.same_key(), self.lost(|version| self.comparand(version)));
                 format!("SELECT count(*) FROM {} WHERE {}", self.table(), vec![one; rows].join(" OR "))
             }
         }
+    }
+
+    /// A value among rows that are joined with the table. None: its type is not one that it can be given there.
+    fn incoming(&self, position: usize) -> Option<String> {
+        let column = self.rows.target.column(position);
+        match (self.flavour, &column.kind) {
+            // MariaDB makes an INT of it there, and 2147483647 of a larger number, without a word.
+            (Flavour::MariaDb, Kind::Bool | Kind::Int { .. }) => Some("CAST(? AS DECIMAL(20,0))".to_owned()),
+            _ => typed(column),
+        }
+    }
+
+    /// Which of the numbered keys are there, each with the text of a column; they stay as they are until the end of the transaction. None:
+    /// nobody can say how the values of a key are compared where they are not beside their column.
+    pub fn versions(&self, rows: usize, version: usize) -> Option<String> {
+        let key = &self.rows.target.key;
+        let values = key.iter().map(|position| self.incoming(*position)).collect::<Option<Vec<_>>>()?;
+        let row = match self.flavour {
+            Flavour::MySql => "ROW",
+            Flavour::MariaDb => "",
+        };
+        let names: Vec<String> = (0..values.len()).map(|index| format!("c{index}")).collect();
+        let same: Vec<String> = key.iter().enumerate().map(|(index, position)| format!("{} = oncesink_incoming.c{index}", self.mine(*position))).collect();
+        let tuple = format!("{row}(CAST(? AS SIGNED), {})", values.join(", "));
+        Some(format!(
+            "WITH oncesink_incoming (number, {}) AS (VALUES {}) SELECT oncesink_incoming.number, {} FROM oncesink_incoming STRAIGHT_JOIN {} ON {} FOR UPDATE",
+            names.join(", "),
+            vec![tuple; rows].join(", "),
+            version_text(self.rows.target.column(version), &self.mine(version)),
+            self.table(),
+            same.join(" AND ")
+        ))
+    }
+
+    /// The same for the key of one row, without a number.
+    pub fn version(&self, version: usize) -> String {
+        let text = version_text(self.rows.target.column(version), &self.mine(version));
+        format!("SELECT {text} FROM {} WHERE {} FOR UPDATE", self.table(), self.same_key())
     }
 
     /// Five times as fast as a condition for each row. Each value has its type, or the server would take it for a text.

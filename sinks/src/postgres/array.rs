@@ -7,7 +7,10 @@ use sqlx::{
     postgres::{PgArgumentBuffer, PgTypeInfo, Postgres, types::Oid},
 };
 
-use crate::model::{Column, Kind, Presence, Values};
+use crate::{
+    model::{Column, Kind, Presence, Values},
+    version::Version,
+};
 
 const UNIX_TO_2000_DAYS: i64 = 10_957;
 const UNIX_TO_2000_MICROSECONDS: i64 = 946_684_800_000_000;
@@ -146,6 +149,22 @@ impl ColumnArray<'_> {
             }
             _ => Err(ArrayError::WrongKind.into()),
         }
+    }
+}
+
+impl Element {
+    /// Reads a value in the form in which it is sent. The ends of the range of a time are infinite to PostgreSQL, and stay the ends here.
+    pub fn read(self, bytes: &[u8]) -> Option<Version> {
+        Some(match self {
+            Self::Bool => Version::Bool(*bytes.first()? != 0),
+            Self::Int8 | Self::Time => Version::Int(i64::from_be_bytes(bytes.try_into().ok()?)),
+            Self::Float8 => Version::Float(f64::from_be_bytes(bytes.try_into().ok()?)),
+            Self::Text => Version::Text(std::str::from_utf8(bytes).ok()?.to_owned()),
+            Self::Bytea => Version::Bytes(bytes.to_owned()),
+            Self::Uuid => Version::Uuid(bytes.try_into().ok()?),
+            Self::Date => Version::Int(i64::from(i32::from_be_bytes(bytes.try_into().ok()?)).saturating_add(UNIX_TO_2000_DAYS)),
+            Self::Timestamp | Self::TimestampTz => Version::Int(i64::from_be_bytes(bytes.try_into().ok()?).saturating_add(UNIX_TO_2000_MICROSECONDS)),
+        })
     }
 }
 

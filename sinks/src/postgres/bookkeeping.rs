@@ -90,6 +90,7 @@ pub(super) fn grants(options: &PostgresOptions, role: &str, targets: &[TableName
         format!("GRANT SELECT, INSERT, UPDATE ON {schema}.oncesink_processed_event_retention, {schema}.oncesink_committed TO {role};"),
         format!("GRANT SELECT, INSERT, DELETE ON {schema}.oncesink_processed_event_end TO {role};"),
     ];
+    grants.push(format!("GRANT SELECT, INSERT, UPDATE, DELETE ON {schema}.oncesink_tombstone TO {role};"));
     let tables: Vec<String> = (0..Generation::TABLES).map(|table| format!("{schema}.oncesink_processed_event_{table}")).collect();
     grants.push(format!("GRANT SELECT, INSERT, TRUNCATE ON {} TO {role};", tables.join(", ")));
     for target in targets {

@@ -10,6 +10,7 @@ use super::{
     checkpoint::{CheckpointStatements, storable},
     processed_events::ProcessedEventStatements,
     session::PostgresSession,
+    tombstones::TombstoneStatements,
 };
 use crate::{
     checkpoint::{CheckpointRow, Held, StoredHalt},
@@ -27,6 +28,7 @@ pub struct Postgres {
     options: Arc<PostgresOptions>,
     statements: Arc<CheckpointStatements>,
     processed_events: Arc<ProcessedEventStatements>,
+    tombstones: Arc<TombstoneStatements>,
 }
 
 impl Postgres {
@@ -34,11 +36,12 @@ impl Postgres {
     pub fn new(options: PostgresOptions) -> Self {
         let statements = Arc::new(CheckpointStatements::new(&options.bookkeeping));
         let processed_events = Arc::new(ProcessedEventStatements::new(&options.bookkeeping));
-        Self { options: Arc::new(options), statements, processed_events }
+        let tombstones = Arc::new(TombstoneStatements::new(&options.bookkeeping));
+        Self { options: Arc::new(options), statements, processed_events, tombstones }
     }
 
     async fn session(&self) -> Result<PostgresSession, Fault> {
-        PostgresSession::connect(self.options.clone(), self.statements.clone(), self.processed_events.clone()).await
+        PostgresSession::connect(self.options.clone(), self.statements.clone(), self.processed_events.clone(), self.tombstones.clone()).await
     }
 
     /// A transaction of its own connection, which is closed with it.

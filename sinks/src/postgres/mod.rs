@@ -11,6 +11,7 @@ mod options;
 mod processed_events;
 mod session;
 mod statement;
+mod tombstones;
 
 pub use database::Postgres;
 pub use options::PostgresOptions;

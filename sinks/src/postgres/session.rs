@@ -16,6 +16,7 @@ use super::{
     fault::{ends_session, fault},
     processed_events::ProcessedEventStatements,
     statement::{Statement, Statements, statements},
+    tombstones::TombstoneStatements,
 };
 use crate::{
     checkpoint::CheckpointRow,
@@ -41,6 +42,7 @@ pub(super) struct PostgresSession {
     pub options: Arc<PostgresOptions>,
     pub statements: Arc<CheckpointStatements>,
     pub processed_events: Arc<ProcessedEventStatements>,
+    pub tombstones: Arc<TombstoneStatements>,
     begin: Arc<str>,
     known: Vec<Known>,
     state: SessionState,
@@ -60,6 +62,7 @@ impl PostgresSession {
         options: Arc<PostgresOptions>,
         statements: Arc<CheckpointStatements>,
         processed_events: Arc<ProcessedEventStatements>,
+        tombstones: Arc<TombstoneStatements>,
     ) -> Result<Self, Fault> {
         let role = options.connect.get_username().to_owned();
         let connection =
@@ -78,7 +81,7 @@ impl PostgresSession {
              SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 2; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, processed_events, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
+        Ok(Self { connection, options, statements, processed_events, tombstones, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
     }
 
     fn answer_limit(&self) -> Duration {
@@ -167,6 +170,20 @@ impl PostgresSession {
         let during = During::Write { table: &step.rows.target.table.name };
         match bind(statement, step, selection) {
             Ok(query) => self.execute(query, during).await,
+            Err(error) => Err(self.failed(&error, during)),
+        }
+    }
+
+    /// Runs a statement on rows of a step, for the rows that it returns.
+    pub async fn fetch_rows<T>(
+        &mut self,
+        step: &Step<'_>,
+        statement: &Statement,
+        read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
+    ) -> Result<Vec<T>, Fault> {
+        let during = During::Write { table: &step.rows.target.table.name };
+        match bind(statement, step, step.selection) {
+            Ok(query) => self.fetch(query, during, read).await,
             Err(error) => Err(self.failed(&error, during)),
         }
     }

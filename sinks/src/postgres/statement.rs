@@ -58,6 +58,21 @@ pub(super) fn statements(rows: RowsToWrite<'_>, operation: Operation) -> Stateme
     }
 }
 
+/// Which rows are in the table, numbered from 1, and a column of each as it is sent to it. Locked, so that what is said of them stays true.
+pub(super) fn versions(rows: RowsToWrite<'_>, version: usize) -> Statement {
+    let builder = Builder { rows, table: qualified(&rows.target.table.name) };
+    let parameters = rows.target.key.clone();
+    let text = format!(
+        "SELECT u.number, t.{}::{} FROM {} JOIN {} AS t ON {} FOR UPDATE OF t",
+        builder.name(version),
+        Element::of(&rows.target.column(version).kind).name(),
+        builder.arrays(&parameters, true),
+        builder.table,
+        builder.same_key()
+    );
+    Statement { text: text.into(), parameters }
+}
+
 /// Which rows were affected.
 const RETURNING: &str = " RETURNING u.number";
 

@@ -11,6 +11,7 @@ mod processed_events;
 mod same_file;
 mod session;
 mod statement;
+mod tombstones;
 mod value;
 
 pub use database::Sqlite;

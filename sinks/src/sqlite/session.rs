@@ -154,7 +154,7 @@ impl SqliteSession {
         Ok(affected)
     }
 
-    fn bind_cell<'q>(&mut self, query: SqliteQuery<'q>, step: &Step<'q>, position: usize, row: u32) -> Result<SqliteQuery<'q>, Fault> {
+    pub fn bind_cell<'q>(&mut self, query: SqliteQuery<'q>, step: &Step<'q>, position: usize, row: u32) -> Result<SqliteQuery<'q>, Fault> {
         let column =
             step.rows.columns.get(position).ok_or_else(|| Fault::new(FaultClass::Changed, "type-changed", "a row has fewer columns than its target"))?;
         let bound = bind(query, column.cell(row as usize), step.rows.target.column(position));

@@ -3,7 +3,7 @@
 use crate::{
     chunks::ChunkLimits,
     execute::quoted,
-    model::{Rule, WriteMode},
+    model::{Kind, Rule, WriteMode},
     write_plan::{RowsToWrite, VersionCondition, VersionOrder},
 };
 
@@ -141,6 +141,20 @@ impl Statements<'_> {
         format!("SELECT u.column1 FROM (VALUES {}) AS u, {} AS t WHERE {}", tuples(self.rows.target.key.len() + 1, rows), self.table(), self.same_key(1))
     }
 
+    /// Which of the numbered keys are there, each with a column as [`crate::version::Version`] has it: numbers as they are, the rest as text.
+    pub fn versions(&self, rows: usize, version: usize) -> String {
+        let mine = format!("t.{}", self.name(version));
+        // A column holds what somebody has put into it, whatever it is declared to be.
+        let value = match self.rows.target.column(version).kind {
+            Kind::Bool | Kind::Int { .. } => format!("CASE typeof({mine}) WHEN 'integer' THEN {mine} END"),
+            Kind::Float { .. } => format!("CASE WHEN typeof({mine}) IN ('integer', 'real') THEN CAST({mine} AS REAL) END"),
+            Kind::Bytes { .. } => format!("CAST({mine} AS BLOB)"),
+            _ => format!("CAST({mine} AS TEXT)"),
+        };
+        let tuples = tuples(self.rows.target.key.len() + 1, rows);
+        format!("SELECT u.column1, {value} FROM (VALUES {tuples}) AS u, {} AS t WHERE {}", self.table(), self.same_key(1))
+    }
+
     /// The key of the table's row equals that of `u`, whose key columns follow `before` others.
     fn same_key(&self, before: usize) -> String {
         let parts: Vec<String> =
@@ -175,7 +189,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        Kind, Shape, Table, Target,
+        Shape, Table, Target,
         sample::{self, column},
     };
 

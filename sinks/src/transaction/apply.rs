@@ -4,13 +4,14 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 
+use super::tombstones;
 use crate::{
     checkpoint::CheckpointRow,
     compact::compact,
     fault::{Fault, FaultClass, reason},
     fence,
     marks::{Marks, Place},
-    model::{Batch, Partition, Rows},
+    model::{Batch, KeyEquality, Operation, Partition, Rows, Shape},
     outcome::Standing,
     planted,
     processed_events::EventMarks,
@@ -80,22 +81,35 @@ async fn apply_in(session: &mut dyn Session, batch: &Batch) -> Result<Applied, A
     session.save(&batch.pipeline, &moved).await.map_err(ApplyError::Failed)?;
 
     let selections = mark(session, batch).await.map_err(ApplyError::Failed)?;
+    let selected = batch.content.rows.iter().zip(selections.iter().map(|selection| selection.selected.as_slice()));
+    tombstones::lock(session, batch, selected).await.map_err(ApplyError::Failed)?;
     let mut applied = Applied::default();
     for (rows, Selection { selected, deduplicated: known }) in batch.content.rows.iter().zip(selections) {
-        let compacted = compact(batch, rows, selected);
-        let (mut stale, mut deduplicated) = (compacted.stale, known + compacted.deduplicated);
+        let mut judged = tombstones::judge(session, batch, rows, selected).await.map_err(ApplyError::Failed)?;
+        let compacted = compact(batch, rows, std::mem::take(&mut judged.selected));
+        let (mut stale, mut deduplicated) = (judged.stale + compacted.stale, known + compacted.deduplicated);
         for round in &compacted.rounds {
-            let guard = if planted!(NoVersionGuard) { None } else { rows.target.version };
             let shape = &rows.shape_table[round.shape as usize];
+            let guard = guard(rows, round.operation, shape);
             let step = Step { rows, operation: round.operation, shape, selection: &round.rows, guard };
             let written = session.write(&step).await.map_err(ApplyError::Failed)?;
             stale += written.stale;
             deduplicated += written.deduplicated;
         }
+        tombstones::remember(session, batch, rows, &judged).await.map_err(ApplyError::Failed)?;
         applied.stale.push(stale);
         applied.deduplicated.push(deduplicated);
     }
     Ok(applied)
+}
+
+/// The column whose newer value wins over the row in the table.
+fn guard(rows: &Rows, operation: Operation, shape: &Shape) -> Option<usize> {
+    let version = rows.target.version.filter(|_| !planted!(NoVersionGuard))?;
+    // A tombstone was compared with the row in the table before, which is locked. Where several keys may mean that row, only its statement
+    // can tell; and without a version of its own it wins anyway.
+    let is_decided = operation.is_tombstone() && (rows.target.key_equality == KeyEquality::Bytes || shape.0.get(version) != Some(&true));
+    (!is_decided).then_some(version)
 }
 
 /// The rows of one target that are written.

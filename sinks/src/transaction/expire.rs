@@ -48,6 +48,6 @@ async fn expire(session: &mut dyn Session, expiry: &Expiry) -> Result<Expired, F
     })
 }
 
-fn milliseconds(duration: Duration) -> i64 {
+pub(super) fn milliseconds(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

@@ -1,6 +1,9 @@
 //! The transaction of a batch and of a claim, once for every database. The order of the statements is the lock order.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use rand::{RngCore, SeedableRng, rngs::SmallRng};
@@ -20,6 +23,7 @@ use crate::{
 mod apply;
 mod claim;
 mod expire;
+mod tombstones;
 
 /// A sink and its checkpoints in one transactional database.
 #[derive(Debug)]
@@ -89,6 +93,10 @@ impl Checkpoint for Transactional {
 
     async fn expire(&self, expiry: &Expiry) -> Result<Expired, Fault> {
         self.expire_in_its_own_session(expiry).await
+    }
+
+    async fn expire_tombstones(&self, pipeline: &str, retention: Duration) -> Result<bool, Fault> {
+        self.expire_tombstones_of(pipeline, retention).await
     }
 
     fn database_id(&self) -> Arc<str> {

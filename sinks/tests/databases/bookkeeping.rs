@@ -39,17 +39,17 @@ async fn several_workers_migrate_at_once(world: World) {
     ids.dedup();
     assert_eq!((ids.len(), ids[0].len()), (1, 32));
     assert_eq!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Current);
-    assert_eq!(world.rows(&["count(*)"], &format!("FROM {}", world.bookkeeping("oncesink_schema"))).await, ["2"], "each step is applied once");
+    assert_eq!(world.rows(&["count(*)"], &format!("FROM {}", world.bookkeeping("oncesink_schema"))).await, ["3"], "each step is applied once");
 }
 
 async fn a_newer_schema_is_refused_unless_marked(world: World) {
     world.database.migrate().await.unwrap();
     let id = world.database.database_id().await.unwrap();
     let schema = world.bookkeeping("oncesink_schema");
-    world.run(&format!("INSERT INTO {schema} (version, description, needs, database_id) VALUES (3, 'newer', 2, '{id}')")).await;
+    world.run(&format!("INSERT INTO {schema} (version, description, needs, database_id) VALUES (4, 'newer', 3, '{id}')")).await;
     assert_eq!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Current);
-    world.run(&format!("UPDATE {schema} SET needs = 3 WHERE version = 3")).await;
-    assert_eq!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Newer { found: 3, known: 2 });
+    world.run(&format!("UPDATE {schema} SET needs = 4 WHERE version = 4")).await;
+    assert_eq!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Newer { found: 4, known: 3 });
     let fault = world.database.migrate().await.unwrap_err();
     assert_eq!((fault.class, &*fault.reason), (FaultClass::Halt, "newer-bookkeeping"));
 }

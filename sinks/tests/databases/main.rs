@@ -20,5 +20,6 @@ mod insert_if_new;
 mod mysql;
 mod processed_events;
 mod redis;
+mod tombstones;
 mod types;
 mod world;

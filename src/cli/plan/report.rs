@@ -97,10 +97,11 @@ fn print_mapping(mapping: &Mapping, topic: &TopicFindings) {
         (_, false) => format!(" on ({})", mapping.key.join(", ")),
     };
     let version = mapping.version.as_ref().map(|version| format!(", newer {version} wins")).unwrap_or_default();
-    let tombstone = match mapping.tombstone {
-        Tombstone::Delete => "delete",
-        Tombstone::Ignore => "ignore",
-        Tombstone::BadRecord => "bad-record",
+    let tombstone = match &mapping.tombstone {
+        Tombstone::Delete => "delete".to_owned(),
+        Tombstone::Mark(column) => format!("mark {column}"),
+        Tombstone::Ignore => "ignore".to_owned(),
+        Tombstone::BadRecord => "bad-record".to_owned(),
     };
     let route = if *mapping.route == *mapping.topic { String::new() } else { format!(" (route {})", mapping.route) };
     println!(
@@ -147,6 +148,7 @@ fn print_guarantees(findings: &Findings) {
                 delivery: route.delivery,
                 write: route.write,
                 version: mapping.version.is_some(),
+                deletes: route.remembers_deletes(),
                 marked: events(route.marks_events(), route),
                 remembered: events(route.remembers_events(), route),
             };

@@ -194,6 +194,61 @@ fn tombstones_follow_the_policy() {
     }
 }
 
+/// What a tombstone has too may be its version.
+#[test]
+fn a_tombstone_may_have_a_version_of_its_own() {
+    let path = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect::<Vec<_>>();
+    let columns = [("id", "bigint"), ("v", "bigint"), ("note", "text")];
+    let with = |source: CellSource| {
+        let target = Target { version: Some(1), ..Target::clone(&target(&columns, &[0], WriteMode::Upsert)) };
+        let options = RowOptions { key_format: KeyFormat::Json, ..options() };
+        Fixture::of(Arc::new(target), vec![CellSource::Field, source, CellSource::Field], options)
+    };
+    let mut by_key = with(CellSource::Key(path(&["v"])));
+    assert_eq!(by_key.tombstone(r#"{"id":1,"v":7}"#), Ok(Decoded::Row));
+    assert_eq!(by_key.last(), [Cell::Int(1), Cell::Int(7), Cell::Absent]);
+    assert_eq!(by_key.rows.operations, [Operation::Delete]);
+    for key in [r#"{"id":1}"#, r#"{"id":1,"v":null}"#] {
+        assert_eq!(by_key.tombstone(key), Ok(Decoded::Row));
+        assert_eq!(by_key.last(), [Cell::Int(1), Cell::Absent, Cell::Absent], "NULL is no version");
+    }
+    assert_eq!(by_key.tombstone(r#"{"id":1,"v":"x"}"#), Err(rule::NOT_A_NUMBER));
+    for (source, version) in [
+        (CellSource::Offset, Cell::Int(88_211)),
+        (CellSource::Timestamp, Cell::Int(1_709_212_079_250)),
+        (CellSource::Header("missing".to_owned()), Cell::Absent),
+        (CellSource::Header("empty".to_owned()), Cell::Absent),
+        (CellSource::Field, Cell::Absent),
+        (CellSource::Path(path(&["order", "v"])), Cell::Absent),
+    ] {
+        let mut rows = with(source.clone());
+        assert_eq!(rows.tombstone("1"), Ok(Decoded::Row));
+        assert_eq!(rows.last(), [Cell::Int(1), version, Cell::Absent], "{source:?}");
+    }
+}
+
+#[test]
+fn a_mark_is_set_by_tombstones_and_cleared_by_all_else() {
+    for (declared, nullable, set, clear) in [
+        ("timestamptz", true, Cell::Int(1_709_212_079_250_000), Cell::Null),
+        ("timestamp", true, Cell::Int(1_709_212_079_250_000), Cell::Null),
+        ("boolean", true, Cell::Bool(true), Cell::Null),
+        ("boolean", false, Cell::Bool(true), Cell::Bool(false)),
+    ] {
+        let mut target = Target::clone(&target(&[("id", "bigint"), ("note", "text"), ("gone", declared)], &[0], WriteMode::Upsert));
+        let mut table = Table::clone(&target.table);
+        table.columns[2].nullable = nullable;
+        target.table = Arc::new(table);
+        let options = RowOptions { tombstone: Tombstone::Mark("gone".into()), ..options() };
+        let mut orders = Fixture::of(Arc::new(target), vec![CellSource::Field, CellSource::Field, CellSource::Mark], options);
+        assert_eq!(orders.value(r#"{"id":1,"note":"a","gone":"whatever"}"#), Ok(Decoded::Row));
+        assert_eq!(orders.last(), [Cell::Int(1), Cell::Text("a"), clear], "{declared}");
+        assert_eq!(orders.tombstone("1"), Ok(Decoded::Row));
+        assert_eq!(orders.last(), [Cell::Int(1), Cell::Absent, set], "{declared}");
+        assert_eq!(orders.rows.operations, [Operation::Write, Operation::Mark]);
+    }
+}
+
 #[test]
 fn text_and_bytes_take_the_whole_value() {
     let columns = [("id", "bigint"), ("line", "text")];

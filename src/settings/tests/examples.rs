@@ -44,7 +44,7 @@ fn the_four_line_file_is_complete() {
     let route = &pipeline.routes[0];
     assert_eq!((&*route.name, route.table.as_str(), route.topics.names.as_slice()), ("orders", "public.orders", ["orders".to_owned()].as_slice()));
     assert_eq!((route.format, route.key_format, route.write, route.delivery), (Format::Json, KeyFormat::Auto, WriteMode::Upsert, Delivery::ExactlyOnce));
-    assert_eq!((route.tombstone, route.on_bad_record), (Tombstone::Delete, OnBadRecord::Halt));
+    assert_eq!((&route.tombstone, route.on_bad_record), (&Tombstone::Delete, OnBadRecord::Halt));
     assert_eq!(route.place, "orders.yaml:4:11  routes[0]");
     assert_eq!(route.dedup, [DedupBackend::Checkpoint]);
     assert!(pipeline.warnings.is_empty());

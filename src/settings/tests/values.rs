@@ -121,13 +121,17 @@ routes:
 
 #[test]
 fn tombstones_and_dedup_follow_from_the_rest() {
-    let tombstone = |keys: &str| loaded(&route(keys)).routes[0].tombstone;
+    let tombstone = |keys: &str| loaded(&route(keys)).routes[0].tombstone.clone();
     assert_eq!(tombstone(""), Tombstone::Delete);
     assert_eq!(tombstone(", write: append"), Tombstone::BadRecord);
-    assert_eq!(tombstone(", version: at"), Tombstone::BadRecord);
+    assert_eq!(tombstone(", version: at"), Tombstone::Delete);
     assert_eq!(tombstone(", version: at, tombstone: ignore"), Tombstone::Ignore);
-    assert_eq!(loaded(&route(", version: at")).warnings.len(), 1);
-    assert_eq!(loaded(&route(", version: at, tombstone: ignore")).warnings.len(), 0);
+    assert_eq!(tombstone(", tombstone: { mark: deleted_at }"), Tombstone::Mark("deleted_at".into()));
+    assert_eq!(tombstone(", write: update, version: at, tombstone: { mark: gone }"), Tombstone::Mark("gone".into()));
+    let remembers = |keys: &str| loaded(&route(keys)).routes[0].remembers_deletes();
+    assert!(remembers(", version: at") && remembers(", version: at, tombstone: { mark: gone }"));
+    assert!(!remembers("") && !remembers(", version: at, tombstone: bad-record"));
+    assert_eq!(loaded(&route("")).tombstone_retention, std::time::Duration::from_secs(7 * 86_400));
     let dedup = |keys: &str| loaded(&route(keys)).routes[0].dedup.clone();
     assert_eq!(dedup(""), [DedupBackend::Checkpoint]);
     assert_eq!(dedup(", dedup: []"), [DedupBackend::Checkpoint]);

@@ -10,6 +10,7 @@ use oncesink_sinks::{
     generation::Generation,
     model::{Cell, NextOffset, Operation, Partition},
     session::Step,
+    tombstone_table::{LockMode, TableLock},
 };
 use tokio::time::Instant;
 
@@ -43,6 +44,8 @@ pub struct Tables {
     pub keyed: BTreeMap<Arc<str>, BTreeMap<i64, Row>>,
     /// What a person did to checkpoints.
     pub audit: Vec<Decision>,
+    /// Versions of deletes, by table and key.
+    pub tombstones: BTreeMap<(String, String), Option<String>>,
     pub events: EventTables,
 }
 
@@ -82,6 +85,8 @@ pub struct Transaction {
     pub keyed: BTreeMap<(Arc<str>, i64), Option<Row>>,
     /// New event ids, by their table.
     pub events: Vec<(usize, Arc<str>, String)>,
+    /// What is written in the table of tombstones, and what is removed.
+    pub tombstones: BTreeMap<(String, String), Option<Option<String>>>,
     /// A statement failed: only ROLLBACK is taken from now on.
     pub failed: bool,
 }
@@ -107,6 +112,7 @@ pub struct ServerState {
     pub tables: Tables,
     pub connections: BTreeMap<ConnectionId, Connection>,
     locks: BTreeMap<Lock, ConnectionId>,
+    table_locks: BTreeMap<u32, BTreeMap<ConnectionId, LockMode>>,
     /// Who holds the generation of processed events, and who waits to roll it over or does.
     holding: BTreeSet<ConnectionId>,
     rolling: Option<ConnectionId>,
@@ -129,6 +135,7 @@ impl Default for ServerState {
             tables: Tables::default(),
             connections: BTreeMap::new(),
             locks: BTreeMap::new(),
+            table_locks: BTreeMap::new(),
             holding: BTreeSet::new(),
             rolling: None,
             house: None,
@@ -167,8 +174,25 @@ impl ServerState {
             }
         }
         self.locks.clear();
+        self.table_locks.clear();
         self.holding.clear();
         (self.rolling, self.house) = (None, None);
+    }
+
+    /// Asks for the lock of a table.
+    pub fn ask_table(&mut self, id: ConnectionId, lock: TableLock) -> Asked {
+        let holders = self.table_locks.entry(lock.number).or_default();
+        let is_free = holders.iter().all(|(holder, held)| *holder == id || (lock.mode == LockMode::Shared && *held == LockMode::Shared));
+        if !is_free {
+            return Asked::Held;
+        }
+        holders.insert(id, lock.mode);
+        Asked::Granted
+    }
+
+    /// How this connection holds the lock of a table.
+    pub fn table_lock(&self, id: ConnectionId, number: u32) -> Option<LockMode> {
+        self.table_locks.get(&number)?.get(&id).copied()
     }
 
     /// Asks to hold the generation still: whoever waits to roll it over comes first.
@@ -238,6 +262,7 @@ impl ServerState {
         (self.rolling, self.house) = (None, None);
         self.connections.clear();
         self.locks.clear();
+        self.table_locks.clear();
     }
 
     /// The server notices only then that nobody is there any more.
@@ -260,6 +285,7 @@ impl ServerState {
         self.rolling.take_if(|rolling| *rolling == id);
         self.house.take_if(|keeper| *keeper == id);
         self.locks.retain(|_, holder| *holder != id);
+        self.table_locks.values_mut().for_each(|holders| holders.retain(|holder, _| *holder != id));
     }
 
     pub fn ask(&mut self, id: ConnectionId, lock: &Lock) -> Asked {
@@ -312,6 +338,24 @@ impl ServerState {
         own.or_else(|| self.tables.checkpoints.get(partition)).cloned()
     }
 
+    /// The row of a key as this transaction sees it.
+    pub fn row(&self, id: ConnectionId, table: &Arc<str>, key: i64) -> Option<Row> {
+        let own = self.connections.get(&id).and_then(|connection| connection.transaction.as_ref());
+        match own.and_then(|own| own.keyed.get(&(table.clone(), key))) {
+            Some(own) => own.clone(),
+            None => self.tables.keyed.get(table).and_then(|rows| rows.get(&key)).cloned(),
+        }
+    }
+
+    /// The tombstone of a key as this transaction sees it.
+    pub fn tombstone(&self, id: ConnectionId, place: &(String, String)) -> Option<Option<String>> {
+        let own = self.connections.get(&id).and_then(|connection| connection.transaction.as_ref());
+        match own.and_then(|own| own.tombstones.get(place)) {
+            Some(own) => own.clone(),
+            None => self.tables.tombstones.get(place).cloned(),
+        }
+    }
+
     /// Writes one row that is locked, or has no key. `true`: it lost against a newer version.
     pub fn write(&mut self, id: ConnectionId, step: &Step<'_>, row: u32) -> bool {
         let target = &step.rows.target;
@@ -322,20 +366,13 @@ impl ServerState {
                 number(step.rows.columns[position].cell(row as usize))
             })
             .collect();
-        let committed = match key(step, row) {
-            Some(key) => self.tables.keyed.get(&table).and_then(|rows| rows.get(&key)).cloned(),
-            None => None,
-        };
+        let current = key(step, row).and_then(|key| self.row(id, &table, key));
         let Some(transaction) = self.transaction(id) else { return false };
         let Some(key) = key(step, row) else {
             transaction.appended.push((table, cells));
             return false;
         };
         let place = (table, key);
-        let current = match transaction.keyed.get(&place) {
-            Some(own) => own.clone(),
-            None => committed,
-        };
         if let (Some(guard), Some(current)) = (step.guard, &current) {
             let guard = target.columns[guard];
             // None, which is NULL, comes before every value.
@@ -345,7 +382,9 @@ impl ServerState {
         }
         let new = match step.operation {
             Operation::Delete => None,
-            Operation::Write => {
+            // A mark makes no row.
+            Operation::Mark if current.is_none() => None,
+            Operation::Write | Operation::Mark => {
                 let mut new = current.unwrap_or_else(|| vec![None; target.table.columns.len()]);
                 for position in step.shape.positions() {
                     let column = target.columns[position];
@@ -363,6 +402,12 @@ impl ServerState {
         self.tables.checkpoints.extend(transaction.checkpoints);
         for (table, route, event) in transaction.events {
             self.tables.events.tables[table].insert((route, event));
+        }
+        for (place, tombstone) in transaction.tombstones {
+            match tombstone {
+                Some(version) => self.tables.tombstones.insert(place, version),
+                None => self.tables.tombstones.remove(&place),
+            };
         }
         for (table, row) in transaction.appended {
             self.tables.appended.entry(table).or_default().push(row);

@@ -115,6 +115,11 @@ events! {
     RollOverWaited = "roll-over waited for batches",
     RollOverHeldBack = "roll-over held back by what may be delivered again",
     TableEmptied = "table of expired events emptied",
+    // Tombstones.
+    WaitedForTable = "waited for the lock of a table with deletes",
+    TombstoneLeft = "tombstones left",
+    TombstoneFound = "tombstones found",
+    TombstoneRemoved = "tombstones removed by newer writes",
     // Remembered events.
     RedisKnew = "redis: event known",
     RedisSawRewind = "redis: saw that the database went back",

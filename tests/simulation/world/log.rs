@@ -77,11 +77,12 @@ pub enum Entry {
 /// What is written about in a topic, and so what can be asked of its tables.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TopicKind {
-    /// Exactly-once: an append table, and an upsert table with a version whose keys come from every partition.
+    /// Exactly-once: an append table, and an upsert table with a version whose keys come from every partition; with deletes of a version
+    /// of their own.
     Orders,
     /// Exactly-once: an append table, and an upsert table without version whose keys keep to one partition; with deletes.
     Ledger,
-    /// At-least-once: an append table that keeps event ids, because producers send some twice, and an upsert table with a version.
+    /// At-least-once: an append table that keeps event ids, because producers send some twice, and an upsert table with a version, and deletes.
     Events,
     /// At-most-once: an append table, and an upsert table with a version; what a failure costs is missing in both.
     Readings,
@@ -269,6 +270,7 @@ impl Log {
             6..10 => FactKind::Filtered,
             10..12 if with_bad => FactKind::Bad,
             12..24 if kind == TopicKind::Ledger => FactKind::Delete,
+            12..30 if kind.has_version() => FactKind::Delete,
             _ => FactKind::Write,
         };
         Fact { payload: self.next_payload, id, version, kind: fact_kind }

@@ -26,6 +26,7 @@ pub mod processed_events;
 pub mod redis;
 pub mod routes;
 pub mod session;
+pub mod tombstones;
 pub mod weather;
 pub mod worker;
 

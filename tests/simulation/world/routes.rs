@@ -178,7 +178,7 @@ impl Decode for Decoder {
             return Ok(Decoded::Filtered);
         }
         if self.is_keyed && fact.kind == FactKind::Delete {
-            push(rows, &[Some(fact.id), None, None]);
+            push(rows, &[Some(fact.id), rows.target.version.map(|_| fact.version), None]);
             rows.finish_row(number, Operation::Delete);
         } else if self.is_keyed {
             push(rows, &[Some(fact.id), Some(fact.version), Some(fact.payload)]);
