@@ -9,6 +9,10 @@ CREATE TABLE IF NOT EXISTS {schema}.oncesink_tombstone (
     row_key     varchar(255) NOT NULL,
     -- NULL: the delete had no version, and neither had what it deleted. Dates and times count days and microseconds since 1970.
     version     longtext,
+    -- The column that the version is of: one of another column cannot be compared with it.
+    version_column varchar(64) NOT NULL,
+    -- The record that deleted: orders:3@88211.
+    deleted_by  varchar(290) NOT NULL,
     -- Milliseconds since the Unix epoch, by this server's clock.
     at          bigint       NOT NULL,
     PRIMARY KEY (pipeline, table_name, row_key),
@@ -26,3 +30,9 @@ INSERT INTO {schema}.oncesink_tombstone_lock (bucket) VALUES
     (32), (33), (34), (35), (36), (37), (38), (39), (40), (41), (42), (43), (44), (45), (46), (47),
     (48), (49), (50), (51), (52), (53), (54), (55), (56), (57), (58), (59), (60), (61), (62), (63)
     ON DUPLICATE KEY UPDATE bucket = bucket;
+
+-- Of few rows two tables would often meet in one.
+INSERT INTO {schema}.oncesink_tombstone_lock (bucket)
+    SELECT low.bucket + 64 * high.bucket
+    FROM {schema}.oncesink_tombstone_lock AS low JOIN {schema}.oncesink_tombstone_lock AS high ON low.bucket < 64 AND high.bucket BETWEEN 1 AND 63
+    ON DUPLICATE KEY UPDATE bucket = VALUES(bucket);

@@ -8,6 +8,10 @@ CREATE TABLE {schema}.oncesink_tombstone (
     row_key     text   COLLATE "C" NOT NULL,
     -- NULL: the delete had no version, and neither had what it deleted. Dates and times count days and microseconds since 1970.
     version     text,
+    -- The column that the version is of: one of another column cannot be compared with it.
+    version_column text NOT NULL,
+    -- The record that deleted: orders:3@88211.
+    deleted_by  text   NOT NULL,
     -- Milliseconds since the Unix epoch, by this server's clock.
     at          bigint NOT NULL,
     PRIMARY KEY (pipeline, table_name, row_key)

@@ -7,6 +7,10 @@ CREATE TABLE oncesink_tombstone (
     row_key     TEXT    NOT NULL,
     -- NULL: the delete had no version, and neither had what it deleted. Dates and times count days and microseconds since 1970.
     version     TEXT,
+    -- The column that the version is of: one of another column cannot be compared with it.
+    version_column TEXT NOT NULL,
+    -- The record that deleted: orders:3@88211.
+    deleted_by  TEXT    NOT NULL,
     -- Milliseconds since the Unix epoch, by this machine's clock.
     at          INTEGER NOT NULL,
     PRIMARY KEY (pipeline, table_name, row_key)

@@ -20,6 +20,10 @@ pub struct StoredTombstone {
     pub key: String,
     /// None: the delete had no version, and neither had what it deleted.
     pub version: Option<String>,
+    /// The column that it is a version of.
+    pub version_column: String,
+    /// The record that deleted, `orders:3@88211`.
+    pub deleted_by: String,
 }
 
 /// How long others are kept away.

@@ -10,7 +10,7 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 
 use crate::{
     compact::compare_cells,
-    model::{Batch, Cell, Operation, Rows, Target, WriteMode},
+    model::{Batch, Cell, Coordinate, Operation, Partition, Rows, Target, WriteMode},
     planted,
     version::{Version, cell_of},
 };
@@ -33,16 +33,26 @@ pub fn lock_number(pipeline: &str, table: &str) -> u32 {
 /// What a batch must know of the rows of one target before it writes them.
 #[derive(Debug)]
 pub struct KeyedRows<'a> {
+    batch: &'a Batch,
     rows: &'a Rows,
     /// Sorted by key, and the rows of one key in (partition, offset) order.
     entries: Vec<(String, u32)>,
 }
 
+/// What a delete leaves.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Tombstone {
+    /// None: the delete had no version, and neither had what it deleted.
+    pub version: Option<Version>,
+    /// The record that deleted.
+    pub deleted_by: Coordinate,
+}
+
 /// What the database says of the keys of a batch.
 #[derive(Clone, Debug, Default)]
 pub struct Known {
-    /// The tombstones that there are, by key, each with its version.
-    pub tombstones: BTreeMap<String, Option<Version>>,
+    /// The tombstones that there are, by key.
+    pub tombstones: BTreeMap<String, Tombstone>,
     /// The rows that there are, each with its version, by the row of the batch that asked ([`KeyedRows::deleted`]).
     pub rows: BTreeMap<u32, Option<Version>>,
 }
@@ -55,7 +65,7 @@ pub struct Judged {
     /// How many are left out: they lost against a tombstone, or a delete against a newer row.
     pub stale: u64,
     /// Tombstones to be written, sorted by key.
-    pub left: Vec<(String, Option<Version>)>,
+    pub left: Vec<(String, Tombstone)>,
     /// Keys whose tombstone goes, because a write came after it; sorted.
     pub removed: Vec<String>,
 }
@@ -63,11 +73,11 @@ pub struct Judged {
 impl<'a> KeyedRows<'a> {
     /// `selection`: rows of `rows` that belong to `batch`.
     #[must_use]
-    pub fn of(batch: &Batch, rows: &'a Rows, selection: &[u32]) -> Self {
+    pub fn of(batch: &'a Batch, rows: &'a Rows, selection: &[u32]) -> Self {
         let mut entries: Vec<(String, u32)> = selection.iter().map(|row| (key(rows, *row), *row)).collect();
         let order = |row: u32| (batch.place_in_log(rows, row), row);
         entries.sort_unstable_by(|(left, left_row), (right, right_row)| left.cmp(right).then_with(|| order(*left_row).cmp(&order(*right_row))));
-        Self { rows, entries }
+        Self { batch, rows, entries }
     }
 
     fn groups(&self) -> impl Iterator<Item = &[(String, u32)]> {
@@ -104,16 +114,16 @@ impl<'a> KeyedRows<'a> {
                 continue;
             }
             let row = deletes.and_then(|row| known.rows.get(&row)).map(|version| cell_of(version.as_ref()));
-            let mut state = KeyState { tombstone: found.map(|version| cell_of(version.as_ref())), row, leaves: false };
+            let mut state = KeyState { tombstone: found.map(Left::of), row, leaves: false };
             for (_, row) in group {
-                if state.take(self.rows, *row) {
+                if state.take(self.rows, *row, self.batch.place_in_log(self.rows, *row)) {
                     judged.selected.push(*row);
                 } else {
                     judged.stale += 1;
                 }
             }
             match state.tombstone {
-                Some(version) if state.leaves => judged.left.push((key.clone(), Version::of(version))),
+                Some(left) if state.leaves => judged.left.push((key.clone(), left.kept())),
                 None if found.is_some() => judged.removed.push(key.clone()),
                 Some(_) | None => {}
             }
@@ -123,9 +133,44 @@ impl<'a> KeyedRows<'a> {
     }
 }
 
+/// A tombstone, kept or of this batch.
+#[derive(Clone, Copy)]
+struct Left<'a> {
+    version: Cell<'a>,
+    deleted_by: (&'a Partition, i64),
+}
+
+impl<'a> Left<'a> {
+    fn of(tombstone: &'a Tombstone) -> Self {
+        let Coordinate { partition, offset } = &tombstone.deleted_by;
+        Self { version: cell_of(tombstone.version.as_ref()), deleted_by: (partition, *offset) }
+    }
+
+    fn kept(self) -> Tombstone {
+        let (partition, offset) = self.deleted_by;
+        Tombstone { version: Version::of(self.version), deleted_by: partition.at(offset) }
+    }
+
+    /// Whether a write of this version comes too late after the delete.
+    ///
+    /// Of equal versions the later one wins, and which that is only a partition can tell. Between two the delete stays: a write that is
+    /// read once more after a crash would else bring its row back for good, since nothing reads the delete again.
+    fn beats(&self, version: Cell<'_>, place: (&Partition, i64)) -> bool {
+        if planted!(TombstoneIsIgnored) {
+            return false;
+        }
+        match compare_cells(self.version, version) {
+            Ordering::Greater => true,
+            Ordering::Less => false,
+            Ordering::Equal if planted!(EqualVersionLoses) => true,
+            Ordering::Equal => is_value(version) && !(place.0 == self.deleted_by.0 && place.1 > self.deleted_by.1),
+        }
+    }
+}
+
 /// One key between two records.
 struct KeyState<'a> {
-    tombstone: Option<Cell<'a>>,
+    tombstone: Option<Left<'a>>,
     /// The version of the row, as far as it is known: what the table holds is asked only where something deletes it.
     row: Option<Cell<'a>>,
     /// A delete has left the tombstone, or changed it.
@@ -134,12 +179,12 @@ struct KeyState<'a> {
 
 impl<'a> KeyState<'a> {
     /// Whether the record of this row takes effect.
-    fn take(&mut self, rows: &'a Rows, row: u32) -> bool {
+    fn take(&mut self, rows: &'a Rows, row: u32, place: (&'a Partition, i64)) -> bool {
         let version = rows.target.version.and_then(|position| rows.columns.get(position)).map_or(Cell::Absent, |column| column.cell(row as usize));
         let row_is_newer = self.row.is_some_and(|row| is_newer(row, version));
         match rows.operations[row as usize] {
             Operation::Write => {
-                if row_is_newer || self.tombstone.is_some_and(|tombstone| beats(tombstone, version)) {
+                if row_is_newer || self.tombstone.is_some_and(|tombstone| tombstone.beats(version, place)) {
                     return false;
                 }
                 // An update makes no row, so that the tombstone stays the only one that knows of the delete.
@@ -152,13 +197,13 @@ impl<'a> KeyState<'a> {
                 true
             }
             operation @ (Operation::Delete | Operation::Mark) => {
-                let is_own = !matches!(version, Cell::Absent | Cell::Null);
-                if is_own && (row_is_newer || self.tombstone.is_some_and(|tombstone| is_newer(tombstone, version))) {
+                let is_own = is_value(version);
+                if is_own && (row_is_newer || self.tombstone.is_some_and(|tombstone| is_newer(tombstone.version, version))) {
                     return false;
                 }
                 // Without a version of its own a delete has that of what it deletes, and always takes effect.
-                let version = if is_own { version } else { newer(self.row, self.tombstone) };
-                self.tombstone = Some(version);
+                let version = if is_own { version } else { newer(self.row, self.tombstone.map(|tombstone| tombstone.version)) };
+                self.tombstone = Some(Left { version, deleted_by: place });
                 self.leaves = true;
                 if operation == Operation::Delete {
                     self.row = None;
@@ -171,15 +216,8 @@ impl<'a> KeyState<'a> {
     }
 }
 
-/// Whether a write of this version comes too late after a delete.
-fn beats(tombstone: Cell<'_>, version: Cell<'_>) -> bool {
-    if planted!(TombstoneIsIgnored) {
-        return false;
-    }
-    if planted!(EqualVersionLoses) {
-        return compare_cells(tombstone, version) != Ordering::Less;
-    }
-    is_newer(tombstone, version)
+fn is_value(version: Cell<'_>) -> bool {
+    !matches!(version, Cell::Absent | Cell::Null)
 }
 
 /// NULL never wins over a value; of equal versions the later record wins.
@@ -202,11 +240,14 @@ const MOST_BYTES: usize = 255;
 
 /// The key of a row as text, `{"id":"42"}`, the same for every process and every database. A longer one is known by its hash.
 ///
-/// With the names of its columns: routes may write one table by different keys.
+/// With the names of its columns, and sorted by them: routes may write one table by different keys, and a constraint that is made again
+/// may list its columns in another order.
 fn key(rows: &Rows, row: u32) -> String {
     let mut text = String::with_capacity(24);
     text.push('{');
-    for (index, position) in rows.target.key.iter().enumerate() {
+    let mut key: Vec<usize> = rows.target.key.to_vec();
+    key.sort_unstable_by(|left, right| rows.target.column(*left).name.cmp(&rows.target.column(*right).name));
+    for (index, position) in key.iter().enumerate() {
         if index > 0 {
             text.push(',');
         }
@@ -280,18 +321,20 @@ mod tests {
     struct Tables {
         /// Version, whether it is marked, payload.
         rows: BTreeMap<i64, (Option<i64>, bool, i64)>,
-        tombstones: BTreeMap<i64, Option<i64>>,
+        /// Version, partition and offset of the delete.
+        tombstones: BTreeMap<i64, (Option<i64>, u16, i64)>,
     }
 
     impl Tables {
         /// What one record does, by itself. Whether it took effect.
-        fn apply(&mut self, record: &Record, write: WriteMode) -> bool {
-            let Record { key, operation, version, payload, .. } = *record;
+        fn apply(&mut self, record: &Record, offset: i64, write: WriteMode) -> bool {
+            let Record { partition, key, operation, version, payload } = *record;
             let (row, tombstone) = (self.rows.get(&key).map(|row| row.0), self.tombstones.get(&key).copied());
             // None, which is NULL, comes before every value.
-            let loses = row.is_some_and(|row| row > version) || tombstone.is_some_and(|tombstone| tombstone > version);
+            let loses = row.is_some_and(|row| row > version) || tombstone.is_some_and(|tombstone| tombstone.0 > version);
+            let elsewhere = |(left, by, at): (Option<i64>, u16, i64)| left.is_some() && left == version && (by != partition || at >= offset);
             match operation {
-                Operation::Write if loses => return false,
+                Operation::Write if loses || tombstone.is_some_and(elsewhere) => return false,
                 Operation::Write if write == WriteMode::Update => {
                     self.rows.entry(key).and_modify(|row| *row = (version, false, payload));
                 }
@@ -301,8 +344,8 @@ mod tests {
                 }
                 Operation::Delete | Operation::Mark if version.is_some() && loses => return false,
                 Operation::Delete | Operation::Mark => {
-                    let left = version.or(row.flatten().max(tombstone.flatten()));
-                    self.tombstones.insert(key, left);
+                    let left = version.or(row.flatten().max(tombstone.and_then(|tombstone| tombstone.0)));
+                    self.tombstones.insert(key, (left, partition, offset));
                     if operation == Operation::Delete {
                         self.rows.remove(&key);
                     } else {
@@ -314,15 +357,15 @@ mod tests {
         }
 
         /// Applies a batch as the transaction does; gives how many were stale.
-        fn apply_batch(&mut self, records: &[Record], write: WriteMode, equality: KeyEquality) -> u64 {
-            let batch = batch(records, write, equality);
+        fn apply_batch(&mut self, records: &[Record], first: i64, write: WriteMode, equality: KeyEquality) -> u64 {
+            let batch = batch(records, first, write, equality);
             let rows = &batch.content.rows[0];
             let selection = batch.selection(rows);
             let keyed = KeyedRows::of(&batch, rows, &selection);
             let key_of = |row: u32| records[row as usize].key;
             let text = |key: i64| format!("{{\"id\":\"{key}\"}}");
             let known = Known {
-                tombstones: self.tombstones.iter().map(|(key, version)| (text(*key), version.map(Version::Int))).collect(),
+                tombstones: self.tombstones.iter().map(|(key, left)| (text(*key), tombstone(*left))).collect(),
                 rows: keyed.deleted().into_iter().filter_map(|row| Some((row, self.rows.get(&key_of(row))?.0.map(Version::Int)))).collect(),
             };
             let judged = keyed.judge(&known);
@@ -342,12 +385,12 @@ mod tests {
                 }
             }
             let number = |key: &String| key[7..key.len() - 2].parse::<i64>().unwrap();
-            for (key, version) in &judged.left {
-                let version = version.as_ref().map(|version| match version {
+            for (key, left) in &judged.left {
+                let version = left.version.as_ref().map(|version| match version {
                     Version::Int(version) => *version,
                     other => panic!("{other:?}"),
                 });
-                self.tombstones.insert(number(key), version);
+                self.tombstones.insert(number(key), (version, left.deleted_by.partition.index as u16, left.deleted_by.offset));
             }
             for key in &judged.removed {
                 assert!(self.tombstones.remove(&number(key)).is_some(), "only what is there is removed");
@@ -356,13 +399,18 @@ mod tests {
         }
     }
 
+    fn tombstone((version, partition, offset): (Option<i64>, u16, i64)) -> Tombstone {
+        Tombstone { version: version.map(Version::Int), deleted_by: Partition::new("x", i32::from(partition)).at(offset) }
+    }
+
     fn target(write: WriteMode, key_equality: KeyEquality) -> Arc<Target> {
         let int = |name: &str| column(name, Kind::Int { bits: 64 }, "bigint", name != "id");
         let columns = vec![int("id"), int("version"), column("deleted", Kind::Bool, "boolean", false), int("payload")];
         Arc::new(Target { key_equality, version: Some(VERSION), ..sample::target("t", columns, write) })
     }
 
-    fn batch(records: &[Record], write: WriteMode, equality: KeyEquality) -> Batch {
+    /// `first`: the offset of its first record, of whatever partition.
+    fn batch(records: &[Record], first: i64, write: WriteMode, equality: KeyEquality) -> Batch {
         let partitions: Vec<Partition> = (0..3).map(|index| Partition::new("x", index)).collect();
         let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(write, equality))], ..Content::default() };
         let int = |rows: &mut Rows, position: usize, value: i64| {
@@ -371,7 +419,7 @@ mod tests {
             rows.columns[position].presence.push(Presence::Value);
         };
         for (index, record) in records.iter().enumerate() {
-            content.records.push(RecordMark { offset: index as i64, timestamp: 0, hash: 0, partition: record.partition });
+            content.records.push(RecordMark { offset: first + index as i64, timestamp: 0, hash: 0, partition: record.partition });
             let rows = &mut content.rows[0];
             int(rows, 0, record.key);
             match record.version {
@@ -394,7 +442,7 @@ mod tests {
             claim: Claim::default(),
             from: NextOffset::ZERO,
             durable: NextOffset::ZERO,
-            to: NextOffset::new(1000),
+            to: NextOffset::new(first + 1000),
             last: None,
         };
         Batch {
@@ -424,11 +472,12 @@ mod tests {
             let rows: BTreeMap<i64, _> = (0..4).map(|key| (key, (None, false, 0))).collect();
             (by_batch.rows, one_by_one.rows) = (rows.clone(), rows);
         }
-        for batch in batches {
-            let stale = by_batch.apply_batch(batch, write, equality);
-            let mut in_order: Vec<&Record> = batch.iter().collect();
-            in_order.sort_by_key(|record| record.partition);
-            let lost = in_order.into_iter().filter(|record| !one_by_one.apply(record, write)).count() as u64;
+        for (number, batch) in batches.iter().enumerate() {
+            let first = 100 * number as i64;
+            let stale = by_batch.apply_batch(batch, first, write, equality);
+            let mut in_order: Vec<(i64, &Record)> = (first..).zip(batch).collect();
+            in_order.sort_by_key(|(_, record)| record.partition);
+            let lost = in_order.into_iter().filter(|(offset, record)| !one_by_one.apply(record, *offset, write)).count() as u64;
             assert_eq!(by_batch, one_by_one, "{batch:?}");
             // Of an update that finds no row nobody can say that it lost; compaction counts it where a newer one came before it.
             assert!(stale <= lost || write == WriteMode::Update, "what is left out was stale");
@@ -440,8 +489,8 @@ mod tests {
         let record = |operation, version| Record { partition: 0, key: 1, operation, version, payload: 7 };
         let of = |records: &[Record]| {
             let mut tables = Tables::default();
-            let stale: u64 = records.iter().map(|record| tables.apply_batch(&[*record], WriteMode::Upsert, KeyEquality::Bytes)).sum();
-            (tables.rows.get(&1).map(|row| row.0), tables.tombstones.get(&1).copied(), stale)
+            let stale: u64 = (0..).zip(records).map(|(offset, record)| tables.apply_batch(&[*record], offset, WriteMode::Upsert, KeyEquality::Bytes)).sum();
+            (tables.rows.get(&1).map(|row| row.0), tables.tombstones.get(&1).map(|left| left.0), stale)
         };
         let (write, delete) = (Operation::Write, Operation::Delete);
         assert_eq!(of(&[record(delete, Some(5)), record(write, Some(4))]), (None, Some(Some(5)), 1));
@@ -456,11 +505,34 @@ mod tests {
         assert_eq!(of(&[record(write, None), record(delete, Some(1))]), (None, Some(Some(1)), 0));
     }
 
+    /// At least once a write may be read again, and the delete that came after it from another partition is not.
+    #[test]
+    fn a_write_that_is_repeated_does_not_undo_a_delete_from_elsewhere() {
+        let record = |partition, operation, version| Record { partition, key: 1, operation, version, payload: 7 };
+        let (write, delete) = (record(1, Operation::Write, Some(5)), record(0, Operation::Delete, Some(5)));
+        for delete in [delete, Record { version: None, ..delete }] {
+            let mut tables = Tables::default();
+            for (offset, record) in [(8, write), (3, delete), (8, write)] {
+                tables.apply_batch(&[record], offset, WriteMode::Upsert, KeyEquality::Bytes);
+            }
+            assert_eq!((tables.rows.len(), tables.tombstones.get(&1)), (0, Some(&(Some(5), 0, 3))));
+        }
+        // Within one partition a repeat ends where it did before.
+        let (write, delete) = (record(0, Operation::Write, Some(5)), record(0, Operation::Delete, None));
+        let mut tables = Tables::default();
+        for (offset, record) in [(1, write), (2, delete), (1, write)] {
+            tables.apply_batch(&[record], offset, WriteMode::Upsert, KeyEquality::Bytes);
+        }
+        assert_eq!(tables.rows.len(), 0);
+        tables.apply_batch(&[write], 3, WriteMode::Upsert, KeyEquality::Bytes);
+        assert_eq!(tables.rows.len(), 1);
+    }
+
     #[test]
     fn a_key_is_one_text() {
         let columns = vec![column("a\"b", Kind::Text { max_chars: None }, "text", false), column("n", Kind::Float { bits: 64 }, "double precision", false)];
         let mut target = sample::target("t", columns, WriteMode::Upsert);
-        target.key = vec![0, 1];
+        target.key = vec![1, 0];
         let mut rows = Rows::new(Arc::new(target));
         for (row, (text, number)) in [("x\\\n", -0.0), ("\",\"n\":\"0.0", 0.5), (&"x".repeat(300), 1.0), (&"y".repeat(300), 1.0)].into_iter().enumerate() {
             let Values::Text(texts) = &mut rows.columns[0].values else { panic!() };
@@ -515,11 +587,12 @@ mod tests {
             let mut rest = records.as_slice();
             while !rest.is_empty() {
                 let (batch, others) = rest.split_at(sizes.pop().unwrap_or(1).min(rest.len()));
-                tables.apply_batch(batch, WriteMode::Upsert, KeyEquality::Bytes);
+                let first = (records.len() - rest.len()) as i64;
+                tables.apply_batch(batch, first, WriteMode::Upsert, KeyEquality::Bytes);
                 rest = others;
             }
             for (key, highest) in expected {
-                let (row, tombstone) = (tables.rows.get(&key).map(|row| row.2), tables.tombstones.get(&key).copied());
+                let (row, tombstone) = (tables.rows.get(&key).map(|row| row.2), tables.tombstones.get(&key).map(|left| left.0));
                 match highest.operation {
                     Operation::Write => prop_assert_eq!((row, tombstone), (Some(highest.payload), None)),
                     _ => prop_assert_eq!((row, tombstone), (None, Some(highest.version))),

@@ -65,11 +65,16 @@ impl RouteConfig {
         self.dedup.contains(&DedupBackend::Redis)
     }
 
+    /// Its writes are compared with tombstones, those too that were left when its deletes still took effect.
+    #[must_use]
+    pub fn looks_at_tombstones(&self) -> bool {
+        self.version.is_some() && matches!(self.write, WriteMode::Upsert | WriteMode::Update)
+    }
+
     /// Its deletes leave tombstones.
     #[must_use]
     pub fn remembers_deletes(&self) -> bool {
-        let deletes = matches!(self.tombstone, Tombstone::Delete | Tombstone::Mark(_));
-        deletes && self.version.is_some() && matches!(self.write, WriteMode::Upsert | WriteMode::Update)
+        matches!(self.tombstone, Tombstone::Delete | Tombstone::Mark(_)) && self.looks_at_tombstones()
     }
 }
 

@@ -18,7 +18,7 @@ use crate::{
 const LIMITS: ChunkLimits = ChunkLimits { binds: 60_000, rows: 1024 };
 
 /// Rows of `oncesink_tombstone_lock`. A lock of its own for each table would be a row that somebody must make first.
-const BUCKETS: u32 = 64;
+const BUCKETS: u32 = 4096;
 
 /// By the server's clock, in milliseconds since the Unix epoch.
 const NOW: &str = "CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED)";
@@ -47,12 +47,20 @@ impl TombstoneTable for MySqlSession {
         let mut found = Vec::new();
         for keys in chunks(keys, 1, LIMITS) {
             let places = vec!["?"; keys.len()].join(", ");
-            let text = format!("SELECT row_key, version FROM {} WHERE pipeline = ? AND table_name = ? AND row_key IN ({places})", self.tombstones());
+            let text = format!(
+                "SELECT row_key, version, version_column, deleted_by FROM {} WHERE pipeline = ? AND table_name = ? AND row_key IN ({places})",
+                self.tombstones()
+            );
             let mut query = sqlx::query(execute::once(text)).bind(of.pipeline).bind(of.table);
             for key in keys {
                 query = query.bind(*key);
             }
-            found.extend(self.fetch(query, During::Bookkeeping, |row| Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)? })).await?);
+            found.extend(
+                self.fetch(query, During::Bookkeeping, |row| {
+                    Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
+                })
+                .await?,
+            );
         }
         Ok(found)
     }
@@ -67,16 +75,18 @@ impl TombstoneTable for MySqlSession {
     }
 
     async fn write_tombstones(&mut self, of: TombstonesOf<'_>, tombstones: &[StoredTombstone]) -> Result<(), Fault> {
-        for tombstones in chunks(tombstones, 4, LIMITS) {
-            let rows = vec![format!("(?, ?, ?, ?, {NOW})"); tombstones.len()].join(", ");
+        for tombstones in chunks(tombstones, 6, LIMITS) {
+            let rows = vec![format!("(?, ?, ?, ?, ?, ?, {NOW})"); tombstones.len()].join(", ");
             // VALUES() is deprecated in MySQL, and MariaDB has nothing else.
             let text = format!(
-                "INSERT INTO {} (pipeline, table_name, row_key, version, at) VALUES {rows} ON DUPLICATE KEY UPDATE version = VALUES(version), at = VALUES(at)",
+                "INSERT INTO {} (pipeline, table_name, row_key, version, version_column, deleted_by, at) VALUES {rows} ON DUPLICATE KEY UPDATE \
+                 version = VALUES(version), version_column = VALUES(version_column), deleted_by = VALUES(deleted_by), at = VALUES(at)",
                 self.tombstones()
             );
             let mut query = sqlx::query(execute::once(text));
             for tombstone in tombstones {
-                query = query.bind(of.pipeline).bind(of.table).bind(&tombstone.key).bind(&tombstone.version);
+                let StoredTombstone { key, version, version_column, deleted_by } = tombstone;
+                query = query.bind(of.pipeline).bind(of.table).bind(key).bind(version).bind(version_column).bind(deleted_by);
             }
             self.execute(query, During::Bookkeeping).await?;
         }

@@ -18,8 +18,8 @@ use crate::{
 /// The class of the advisory locks, which are the database's: `once` in ASCII and what follows it, after those of processed events.
 const LOCK_CLASS: u32 = 1_869_505_384;
 
-/// By the server's clock, in milliseconds since the Unix epoch.
-const NOW: &str = "(extract(epoch FROM clock_timestamp()) * 1000)::int8";
+/// By the server's clock, in milliseconds since the Unix epoch. Each statement has one time: so an index finds what is older.
+const NOW: &str = "(extract(epoch FROM statement_timestamp()) * 1000)::int8";
 
 /// The statements on tombstones, for one schema.
 #[derive(Debug)]
@@ -34,11 +34,15 @@ impl TombstoneStatements {
     pub fn new(schema: &str) -> Self {
         let table = format!("{}.oncesink_tombstone", quoted_text(schema));
         Self {
-            read: format!("SELECT row_key, version FROM {table} WHERE pipeline = $1 AND table_name = $2 AND row_key = ANY ($3)").into(),
+            read: format!("SELECT row_key, version, version_column, deleted_by FROM {table} WHERE pipeline = $1 AND table_name = $2 AND row_key = ANY ($3)")
+                .into(),
             write: format!(
-                "INSERT INTO {table} (pipeline, table_name, row_key, version, at) SELECT $1, $2, u.row_key, u.version, {NOW} \
-                 FROM UNNEST($3::text[], $4::text[]) WITH ORDINALITY AS u(row_key, version, number) ORDER BY u.number \
-                 ON CONFLICT (pipeline, table_name, row_key) DO UPDATE SET version = EXCLUDED.version, at = EXCLUDED.at"
+                "INSERT INTO {table} (pipeline, table_name, row_key, version, version_column, deleted_by, at) \
+                 SELECT $1, $2, u.row_key, u.version, u.version_column, u.deleted_by, {NOW} \
+                 FROM UNNEST($3::text[], $4::text[], $5::text[], $6::text[]) WITH ORDINALITY \
+                 AS u(row_key, version, version_column, deleted_by, number) ORDER BY u.number \
+                 ON CONFLICT (pipeline, table_name, row_key) DO UPDATE SET version = EXCLUDED.version, \
+                 version_column = EXCLUDED.version_column, deleted_by = EXCLUDED.deleted_by, at = EXCLUDED.at"
             )
             .into(),
             remove: format!("DELETE FROM {table} WHERE pipeline = $1 AND table_name = $2 AND row_key = ANY ($3)").into(),
@@ -71,7 +75,10 @@ impl TombstoneTable for PostgresSession {
     async fn read_tombstones(&mut self, of: TombstonesOf<'_>, keys: &[&str]) -> Result<Vec<StoredTombstone>, Fault> {
         let statement = self.tombstones.read.clone();
         let query = sqlx::query(execute::text(&statement)).bind(of.pipeline).bind(of.table).bind(keys);
-        self.fetch(query, During::Bookkeeping, |row| Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)? })).await
+        self.fetch(query, During::Bookkeeping, |row| {
+            Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
+        })
+        .await
     }
 
     async fn read_versions(&mut self, step: &Step<'_>, version: usize) -> Result<Vec<(u32, Option<Version>)>, Fault> {
@@ -89,8 +96,10 @@ impl TombstoneTable for PostgresSession {
     async fn write_tombstones(&mut self, of: TombstonesOf<'_>, tombstones: &[StoredTombstone]) -> Result<(), Fault> {
         let keys: Vec<&str> = tombstones.iter().map(|tombstone| tombstone.key.as_str()).collect();
         let versions: Vec<Option<&str>> = tombstones.iter().map(|tombstone| tombstone.version.as_deref()).collect();
+        let columns: Vec<&str> = tombstones.iter().map(|tombstone| tombstone.version_column.as_str()).collect();
+        let deleted_by: Vec<&str> = tombstones.iter().map(|tombstone| tombstone.deleted_by.as_str()).collect();
         let statement = self.tombstones.write.clone();
-        let query = sqlx::query(execute::text(&statement)).bind(of.pipeline).bind(of.table).bind(keys).bind(versions);
+        let query = sqlx::query(execute::text(&statement)).bind(of.pipeline).bind(of.table).bind(keys).bind(versions).bind(columns).bind(deleted_by);
         self.execute(query, During::Bookkeeping).await.map(|_| ())
     }
 

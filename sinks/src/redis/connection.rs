@@ -26,7 +26,7 @@ use super::{
 };
 use crate::fault::{Fault, FaultClass};
 
-/// How many commands are under way at once, and answered within one limit of time: a healthy server answers so many in some
+/// How many commands, or keys of one, are under way at once, and answered within one limit of time: a healthy server answers so many in some
 /// milliseconds, and one that is slow with them is slow.
 pub const AT_ONCE: usize = 1000;
 
@@ -79,6 +79,20 @@ impl Link {
             }
             answers.extend(self.on_connection(async |connection| connection.all(some).await).await?);
         }
+    }
+
+    /// The values of keys, in their order; nil for one that is not there.
+    pub(super) async fn values(&self, keys: &[String]) -> Result<Vec<Value>, Fault> {
+        let mut values = Vec::with_capacity(keys.len());
+        for some in keys.chunks(AT_ONCE) {
+            let answers = self.on_connection(async |connection| connection.values(some).await).await?;
+            // Fewer would be read as those of other keys.
+            if answers.len() != some.len() {
+                return Err(unknown());
+            }
+            values.extend(answers);
+        }
+        Ok(values)
     }
 
     pub(super) async fn one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Fault> {
@@ -282,6 +296,17 @@ impl Connection {
                 }
                 Ok(answers)
             }
+        }
+    }
+
+    async fn values(&mut self, keys: &[String]) -> Result<Vec<Value>, RedisError> {
+        match self {
+            // One command for all: half of what as many would cost the server.
+            Self::One(connection) => match connection.req_packed_command(redis::cmd("MGET").arg(keys)).await? {
+                Value::Array(values) => Ok(values),
+                refusal => Ok(vec![refusal]),
+            },
+            Self::Cluster(_) => self.all(keys.iter().map(|key| redis::cmd("GET").arg(key).take()).collect()).await,
         }
     }
 

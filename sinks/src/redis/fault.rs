@@ -120,7 +120,7 @@ fn mend(reason: &str) -> Option<&'static str> {
     Some(match reason {
         reason::OUT_OF_MEMORY => "raise maxmemory, shorten redis.ttl, or give oncesink a Redis of its own",
         reason::PASSWORD => "correct redis.username and redis.password",
-        reason::PERMISSION => "ACL SETUSER with ~PREFIX:* +get +set +del +hget +hset +hmget +eval +evalsha +info, in a Cluster also +cluster|slots +ping",
+        reason::PERMISSION => "ACL SETUSER with ~PREFIX:* +get +mget +set +del +hget +hset +hmget +eval +evalsha +info, in a Cluster also +cluster|slots +ping",
         "redis-disk" => "free some space on Redis' disk",
         "redis-connections" => "raise maxclients, or run fewer workers",
         "redis-database" => "correct the number behind the address in redis.url",

@@ -37,7 +37,7 @@ impl Keys {
     }
 
     /// Two events never share a key: all but the last part are escaped.
-    fn mark(&self, generation: &Generation, event: &Event<'_>) -> String {
+    pub(super) fn mark(&self, generation: &Generation, event: &Event<'_>) -> String {
         let mut key = String::with_capacity(self.start.len() + generation.as_str().len() + event.route.len() + event.id.len() + 2);
         key.push_str(&self.start);
         key.push_str(generation.as_str());
@@ -46,12 +46,6 @@ impl Keys {
         key.push(':');
         key.push_str(event.id);
         key
-    }
-
-    pub(super) fn get(&self, generation: &Generation, event: &Event<'_>) -> Cmd {
-        let mut command = redis::cmd("GET");
-        command.arg(self.mark(generation, event));
-        command
     }
 
     pub(super) fn set(&self, generation: &Generation, event: &Event<'_>, ttl: Duration) -> Cmd {

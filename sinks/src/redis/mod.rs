@@ -57,7 +57,7 @@
 //! # The least rights
 //!
 //! ```text
-//! ACL SETUSER app on >PASSWORD resetchannels ~oncesink:* -@all +get +set +del +hget +hset +hmget +eval +evalsha +info
+//! ACL SETUSER app on >PASSWORD resetchannels ~oncesink:* -@all +get +mget +set +del +hget +hset +hmget +eval +evalsha +info
 //! ```
 //!
 //! `~oncesink:*` follows `redis.prefix`; `+select` if the URL names a database other than 0, in a Cluster also `+cluster|slots +ping`. A

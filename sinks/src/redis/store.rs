@@ -64,8 +64,8 @@ impl Store for RedisStore {
     }
 
     async fn marks(&self, generation: &Generation, events: &[Event<'_>]) -> Result<Vec<Option<Coordinate>>, Fault> {
-        let answers = self.link.all(events.iter().map(|event| self.keys.get(generation, event)).collect()).await?;
-        answers.into_iter().map(coordinate).collect()
+        let keys: Vec<String> = events.iter().map(|event| self.keys.mark(generation, event)).collect();
+        self.link.values(&keys).await?.into_iter().map(coordinate).collect()
     }
 
     async fn mark(&self, generation: &Generation, events: &[Event<'_>]) -> Result<(), Fault> {

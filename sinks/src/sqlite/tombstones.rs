@@ -56,13 +56,20 @@ impl TombstoneTable for SqliteSession {
     async fn read_tombstones(&mut self, of: TombstonesOf<'_>, keys: &[&str]) -> Result<Vec<StoredTombstone>, Fault> {
         let mut found = Vec::new();
         for keys in chunks(keys, 1, LIMITS) {
-            let text =
-                format!("SELECT row_key, version FROM oncesink_tombstone WHERE pipeline = ?1 AND table_name = ?2 AND row_key IN ({})", places(keys.len()));
+            let text = format!(
+                "SELECT row_key, version, version_column, deleted_by FROM oncesink_tombstone WHERE pipeline = ?1 AND table_name = ?2 AND row_key IN ({})",
+                places(keys.len())
+            );
             let mut query = sqlx::query(execute::once(text)).bind(of.pipeline).bind(of.table);
             for key in keys {
                 query = query.bind(*key);
             }
-            found.extend(self.fetch(query, During::Bookkeeping, |row| Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)? })).await?);
+            found.extend(
+                self.fetch(query, During::Bookkeeping, |row| {
+                    Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
+                })
+                .await?,
+            );
         }
         Ok(found)
     }
@@ -87,16 +94,19 @@ impl TombstoneTable for SqliteSession {
     }
 
     async fn write_tombstones(&mut self, of: TombstonesOf<'_>, tombstones: &[StoredTombstone]) -> Result<(), Fault> {
-        for tombstones in chunks(tombstones, 2, LIMITS) {
-            let rows: Vec<String> = (0..tombstones.len()).map(|index| format!("(?1, ?2, ?{}, ?{}, {NOW})", 2 * index + 3, 2 * index + 4)).collect();
+        for tombstones in chunks(tombstones, 4, LIMITS) {
+            let row = |first: usize| format!("(?1, ?2, ?{first}, ?{}, ?{}, ?{}, {NOW})", first + 1, first + 2, first + 3);
+            let rows: Vec<String> = (0..tombstones.len()).map(|index| row(4 * index + 3)).collect();
             let text = format!(
-                "INSERT INTO oncesink_tombstone (pipeline, table_name, row_key, version, at) VALUES {} \
-                 ON CONFLICT (pipeline, table_name, row_key) DO UPDATE SET version = excluded.version, at = excluded.at",
+                "INSERT INTO oncesink_tombstone (pipeline, table_name, row_key, version, version_column, deleted_by, at) VALUES {} \
+                 ON CONFLICT (pipeline, table_name, row_key) DO UPDATE SET version = excluded.version, \
+                 version_column = excluded.version_column, deleted_by = excluded.deleted_by, at = excluded.at",
                 rows.join(", ")
             );
             let mut query = sqlx::query(execute::once(text)).bind(of.pipeline).bind(of.table);
             for tombstone in tombstones {
-                query = query.bind(&tombstone.key).bind(&tombstone.version);
+                let StoredTombstone { key, version, version_column, deleted_by } = tombstone;
+                query = query.bind(key).bind(version).bind(version_column).bind(deleted_by);
             }
             self.execute(query, During::Bookkeeping).await?;
         }

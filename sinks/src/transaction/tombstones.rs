@@ -5,10 +5,10 @@ use std::{collections::BTreeMap, time::Duration};
 use super::{Transactional, expire::milliseconds};
 use crate::{
     fault::{Fault, FaultClass},
-    model::{Batch, Operation, Rows},
+    model::{Batch, Operation, Rows, TableColumn},
     session::{Session, Step, finish},
     tombstone_table::{LockMode, StoredTombstone, TableLock, TombstonesOf},
-    tombstones::{Judged, KeyedRows, Known, are_kept, lock_number},
+    tombstones::{Judged, KeyedRows, Known, Tombstone, are_kept, lock_number},
     version::Version,
 };
 
@@ -43,9 +43,9 @@ pub(super) async fn judge(session: &mut dyn Session, batch: &Batch, rows: &Rows,
     let table = rows.target.table.name.to_string();
     let stored = session.read_tombstones(TombstonesOf { pipeline: &batch.pipeline, table: &table }, &keyed.keys()).await?;
     let mut known = Known::default();
-    for StoredTombstone { key, version: text } in stored {
-        let read = text.map(|text| Version::parse(&text, &rows.target.column(version).kind).ok_or_else(|| of_another_type(rows, version)));
-        known.tombstones.insert(key, read.transpose()?);
+    for stored in stored {
+        let tombstone = read(&stored, rows.target.column(version)).ok_or_else(|| of_another_version(rows, version, &stored))?;
+        known.tombstones.insert(stored.key, tombstone);
     }
     let deleted = keyed.deleted();
     if let Some(first) = deleted.first() {
@@ -63,9 +63,14 @@ pub(super) async fn remember(session: &mut dyn Session, batch: &Batch, rows: &Ro
     let table = rows.target.table.name.to_string();
     let of = TombstonesOf { pipeline: &batch.pipeline, table: &table };
     if !judged.left.is_empty() {
-        let text = |left: &Version| left.text(&rows.target.column(version).kind);
-        let left: Vec<StoredTombstone> =
-            judged.left.iter().map(|(key, version)| StoredTombstone { key: key.clone(), version: version.as_ref().map(text) }).collect();
+        let column = rows.target.column(version);
+        let kept = |(key, left): &(String, Tombstone)| StoredTombstone {
+            key: key.clone(),
+            version: left.version.as_ref().map(|version| version.text(&column.kind)),
+            version_column: column.name.to_string(),
+            deleted_by: left.deleted_by.to_string(),
+        };
+        let left: Vec<StoredTombstone> = judged.left.iter().map(kept).collect();
         session.write_tombstones(of, &left).await?;
     }
     if !judged.removed.is_empty() {
@@ -75,11 +80,24 @@ pub(super) async fn remember(session: &mut dyn Session, batch: &Batch, rows: &Ro
     Ok(())
 }
 
+/// None: it cannot be compared with versions of this column.
+fn read(stored: &StoredTombstone, column: &TableColumn) -> Option<Tombstone> {
+    let version = match &stored.version {
+        None => None,
+        Some(_) if stored.version_column != column.name.as_str() => return None,
+        Some(text) => Some(Version::parse(text, &column.kind)?),
+    };
+    Some(Tombstone { version, deleted_by: stored.deleted_by.parse().ok()? })
+}
+
 /// Nobody can say which of the two is newer.
-fn of_another_type(rows: &Rows, version: usize) -> Fault {
+fn of_another_version(rows: &Rows, version: usize, stored: &StoredTombstone) -> Fault {
     let (table, column) = (&rows.target.table.name, rows.target.column(version));
-    let detail =
-        format!("a delete in {table} is remembered with a version that {} ({}) cannot hold: its type was another one then", column.name, column.declared);
+    let detail = if stored.version_column == column.name.as_str() {
+        format!("a delete in {table} is remembered with a version that {} ({}) cannot hold: its type was another one then", column.name, column.declared)
+    } else {
+        format!("a delete in {table} is remembered with a version of {}, which cannot be compared with those of {}", stored.version_column, column.name)
+    };
     Fault::new(FaultClass::Halt, "tombstone-type", detail)
         .with_column(column.name.as_str())
         .with_mend(format!("delete the rows of oncesink_tombstone with table_name = '{table}'; deletes before this are then forgotten"))

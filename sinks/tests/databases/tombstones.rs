@@ -7,7 +7,7 @@ use oncesink_sinks::{
     claim::{Claimed, Wanted},
     fault::FaultClass,
     model::{Batch, NextOffset, Operation, Partition, Span, WriteMode},
-    session::Session,
+    session::{Session, Step},
     sink::{Applied, ApplyError, Sink, Writer},
     tombstone_table::{LockMode, StoredTombstone, TableLock, TombstonesOf},
     tombstones::lock_number,
@@ -33,7 +33,9 @@ on_each!(
     an_update_makes_no_row_and_forgets_no_delete,
     a_mark_keeps_the_row,
     a_route_without_a_version_asks_nothing,
-    a_version_of_another_type_halts,
+    a_version_that_cannot_be_compared_halts,
+    a_write_that_comes_again_does_not_undo_a_delete_from_elsewhere,
+    a_row_of_another_writer_is_not_deleted_by_what_is_older,
     tombstones_expire,
     any_order_ends_in_the_highest_version,
 );
@@ -304,13 +306,44 @@ async fn a_route_without_a_version_asks_nothing(world: World) {
     assert!(matches!(versioned.apply(&[write(1, V::I(5), "five")]).await, Err(ApplyError::Failed(_))));
 }
 
-async fn a_version_of_another_type_halts(world: World) {
+/// Of another type, or of another column.
+async fn a_version_that_cannot_be_compared_halts(world: World) {
     let mut worker = worker(&world).await;
     apply(&mut worker, &[delete(1, V::I(5))]).await;
-    world.run(&format!("UPDATE {} SET version = '5 days'", world.bookkeeping("oncesink_tombstone"))).await;
-    let fault = worker.fails(vec![vec![V::I(1), V::I(6), t("six")]]).await;
-    assert_eq!((fault.class, &*fault.reason, fault.column.as_deref()), (FaultClass::Halt, "tombstone-type", Some("v")), "{fault}");
+    for (changed, told) in [("version = '5 days'", "cannot hold"), ("version = '5', version_column = 'w'", "a version of w,")] {
+        world.run(&format!("UPDATE {} SET {changed}", world.bookkeeping("oncesink_tombstone"))).await;
+        let fault = worker.fails(vec![vec![V::I(1), V::I(6), t("six")]]).await;
+        assert_eq!((fault.class, &*fault.reason, fault.column.as_deref()), (FaultClass::Halt, "tombstone-type", Some("v")), "{fault}");
+        assert!(fault.detail.contains(told), "{fault}");
+    }
     assert_eq!(apply(&mut worker, &[write(2, V::I(1), "other")]).await, 0, "others go on");
+}
+
+/// As at-least-once reads it again after a crash: the other partition, whose delete is durable, is not.
+async fn a_write_that_comes_again_does_not_undo_a_delete_from_elsewhere(world: World) {
+    let worker = worker(&world).await;
+    let mut partitions = Partitions::of(worker).await;
+    for (id, version) in [(1, V::I(5)), (2, V::A)] {
+        partitions.apply(&[(1, write(id, V::I(5), "five"))]).await;
+        partitions.apply(&[(0, delete(id, version))]).await;
+        assert_eq!(partitions.apply(&[(1, write(id, V::I(5), "five"))]).await.stale, [1]);
+        partitions.apply(&[(0, write(10 + id, V::I(5), "five"))]).await;
+        assert_eq!(partitions.apply(&[(0, delete(10 + id, V::I(5))), (0, write(10 + id, V::I(5), "later"))]).await.stale, [0]);
+    }
+    assert_eq!(orders(&world).await, ["11|5|later", "12|5|later"]);
+}
+
+/// It has come between the look at the table and the delete.
+async fn a_row_of_another_writer_is_not_deleted_by_what_is_older(world: World) {
+    let worker = worker(&world).await;
+    let batch = worker.batch(&[delete(1, V::I(5)), delete(2, V::I(5))]);
+    let rows = &batch.content.rows[0];
+    world.run("INSERT INTO orders VALUES (1, 9, 'nine'), (2, 4, 'four')").await;
+    let mut session = session(&world).await;
+    let step = Step { rows, operation: Operation::Delete, shape: rows.shape(0), selection: &[0, 1], guard: rows.target.version };
+    assert_eq!(session.write(&step).await.unwrap().stale, 1);
+    session.commit().await.unwrap();
+    assert_eq!(orders(&world).await, ["1|9|nine"]);
 }
 
 async fn tombstones_expire(world: World) {
@@ -319,7 +352,7 @@ async fn tombstones_expire(world: World) {
     let day = 86_400_000_i64;
     worker.apply(&(0..1_300).map(|id| delete(id, V::I(5))).collect::<Vec<_>>()).await.unwrap();
     world.run(&format!("UPDATE {table} SET at = at - {} WHERE row_key <> '{{\"id\":\"7\"}}'", 8 * day)).await;
-    world.run(&format!("INSERT INTO {table} (pipeline, table_name, row_key, version, at) VALUES ('another', 'orders', '{{\"id\":\"1\"}}', '5', 0)")).await;
+    world.run(&format!("INSERT INTO {table} (pipeline, table_name, row_key, version, version_column, deleted_by, at) VALUES ('another', 'orders', '{{\"id\":\"1\"}}', '5', 'v', 'x:0@1', 0)")).await;
     let week = Duration::from_secs(7 * 86_400);
     assert!(!worker.sink.expire_tombstones(PIPELINE, 2 * week).await.unwrap());
     assert_eq!(tombstones(&world).await.len(), 1_301);
@@ -413,6 +446,11 @@ async fn any_order_ends_in_the_highest_version(world: World) {
     }
 }
 
+fn stored(version: &str) -> StoredTombstone {
+    let (version_column, deleted_by) = ("v".to_owned(), "events:0@7".to_owned());
+    StoredTombstone { key: "{\"id\":\"1\"}".to_owned(), version: Some(version.to_owned()), version_column, deleted_by }
+}
+
 async fn session(world: &World) -> Box<dyn Session> {
     let mut session = world.database.connect().await.unwrap();
     session.begin().await.unwrap();
@@ -435,8 +473,7 @@ async fn a_delete_and_a_write_of_one_key_wait_for_each_other(world: World) {
             let of = TombstonesOf { pipeline: PIPELINE, table: &name };
             let mut session = session(&world).await;
             session.lock_tables(&lock(LockMode::Exclusive)).await.unwrap();
-            let left = StoredTombstone { key: "{\"id\":\"1\"}".to_owned(), version: Some("5".to_owned()) };
-            session.write_tombstones(of, &[left]).await.unwrap();
+            session.write_tombstones(of, &[stored("5")]).await.unwrap();
             session.commit().await.unwrap();
         })
     };
@@ -492,7 +529,7 @@ async fn what_a_batch_holds_is_not_waited_for(world: World) {
     let name = table(&world, "orders");
     let of = TombstonesOf { pipeline: PIPELINE, table: &name };
     let mut batch = session(&world).await;
-    batch.write_tombstones(of, &[StoredTombstone { key: "{\"id\":\"1\"}".to_owned(), version: Some("6".to_owned()) }]).await.unwrap();
+    batch.write_tombstones(of, &[stored("6")]).await.unwrap();
     let begun = std::time::Instant::now();
     let looked = worker.sink.expire_tombstones(PIPELINE, Duration::from_secs(1)).await;
     assert!(begun.elapsed() < Duration::from_secs(5), "nobody waits for long");

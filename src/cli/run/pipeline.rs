@@ -202,7 +202,7 @@ fn settings(pipeline: &Pipeline, until_end: Option<BTreeMap<Partition, NextOffse
         drain_timeout: defaults.drain_timeout.min(pipeline.kafka.callback_budget.mul_f32(0.8)),
         until_end,
         processed_event_retention: pipeline.routes.iter().any(RouteConfig::marks_events).then_some(pipeline.processed_event_retention),
-        tombstone_retention: pipeline.routes.iter().any(RouteConfig::remembers_deletes).then_some(pipeline.tombstone_retention),
+        tombstone_retention: pipeline.routes.iter().any(RouteConfig::looks_at_tombstones).then_some(pipeline.tombstone_retention),
         ..defaults
     }
 }

@@ -10,7 +10,7 @@ use oncesink_sinks::{
     generation::Generation,
     model::{Cell, NextOffset, Operation, Partition},
     session::Step,
-    tombstone_table::{LockMode, TableLock},
+    tombstone_table::{LockMode, StoredTombstone, TableLock},
 };
 use tokio::time::Instant;
 
@@ -45,7 +45,7 @@ pub struct Tables {
     /// What a person did to checkpoints.
     pub audit: Vec<Decision>,
     /// Versions of deletes, by table and key.
-    pub tombstones: BTreeMap<(String, String), Option<String>>,
+    pub tombstones: BTreeMap<(String, String), StoredTombstone>,
     pub events: EventTables,
 }
 
@@ -86,7 +86,7 @@ pub struct Transaction {
     /// New event ids, by their table.
     pub events: Vec<(usize, Arc<str>, String)>,
     /// What is written in the table of tombstones, and what is removed.
-    pub tombstones: BTreeMap<(String, String), Option<Option<String>>>,
+    pub tombstones: BTreeMap<(String, String), Option<StoredTombstone>>,
     /// A statement failed: only ROLLBACK is taken from now on.
     pub failed: bool,
 }
@@ -348,7 +348,7 @@ impl ServerState {
     }
 
     /// The tombstone of a key as this transaction sees it.
-    pub fn tombstone(&self, id: ConnectionId, place: &(String, String)) -> Option<Option<String>> {
+    pub fn tombstone(&self, id: ConnectionId, place: &(String, String)) -> Option<StoredTombstone> {
         let own = self.connections.get(&id).and_then(|connection| connection.transaction.as_ref());
         match own.and_then(|own| own.tombstones.get(place)) {
             Some(own) => own.clone(),

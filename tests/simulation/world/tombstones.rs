@@ -44,13 +44,8 @@ impl TombstoneTable for SimulatedSession {
         self.witness_lock(of, LockMode::Shared, "reads tombstones");
         let mut world = self.sim.lock();
         self.still_connected(&world)?;
-        let found: Vec<StoredTombstone> = keys
-            .iter()
-            .filter_map(|key| {
-                let version = world.server.tombstone(self.connection, &(of.table.to_owned(), (*key).to_owned()))?;
-                Some(StoredTombstone { key: (*key).to_owned(), version })
-            })
-            .collect();
+        let found: Vec<StoredTombstone> =
+            keys.iter().filter_map(|key| world.server.tombstone(self.connection, &(of.table.to_owned(), (*key).to_owned()))).collect();
         if !found.is_empty() {
             world.story.count(Event::TombstoneFound);
         }
@@ -77,7 +72,7 @@ impl TombstoneTable for SimulatedSession {
         self.still_connected(&world)?;
         world.story.count(Event::TombstoneLeft);
         if let Some(transaction) = world.server.transaction(self.connection) {
-            let places = tombstones.iter().map(|tombstone| ((of.table.to_owned(), tombstone.key.clone()), Some(tombstone.version.clone())));
+            let places = tombstones.iter().map(|tombstone| ((of.table.to_owned(), tombstone.key.clone()), Some(tombstone.clone())));
             transaction.tombstones.extend(places);
         }
         Ok(())

@@ -94,7 +94,7 @@ async fn a_wrong_password(kind: Kind) {
 }
 
 /// What the module's documentation names.
-const LEAST: &str = "resetchannels ~oncesink:* -@all +get +set +del +hget +hset +hmget +eval +evalsha +info";
+const LEAST: &str = "resetchannels ~oncesink:* -@all +get +mget +set +del +hget +hset +hmget +eval +evalsha +info";
 
 async fn the_least_rights(kind: Kind) {
     let server = Server::start(kind, &[]);
