@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{create_table, file, rows},
+    event_log::{create_tables, file, rows},
     file::PipelineFile,
     kafka::Outgoing,
     main_job::kill_at_work,
@@ -46,7 +46,7 @@ fn wait_until_committed(topic: &Topic, file: &PipelineFile, workers: &mut [Worke
 fn killed(kind: Kind, label: &str) {
     let topic = Topic::create(label, 6);
     let database = Database::create(kind, label);
-    create_table(&database);
+    create_tables(&database);
     let file = file(label, &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
     topic.send(&records(0, 40_000));
     let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
@@ -99,7 +99,7 @@ fn what_an_outage_costs_is_counted() {
     let mut server = Server::postgres();
     let topic = Topic::create("at_most_outage", 4);
     let database = Database::create_on(server.get("url"), "at_most_outage");
-    create_table(&database);
+    create_tables(&database);
     let file = file("at_most_outage", &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 4000 }\nbatch: { rows: 200 }");
     topic.send(&records(0, 30_000));
     let mut workers = [Worker::start(&file)];

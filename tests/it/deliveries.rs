@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{WEEK, create_table, file, rows},
+    event_log::{WEEK, create_tables, file, rows},
     file::PipelineFile,
     kafka::Outgoing,
     main_job::kill_at_work,
@@ -94,7 +94,7 @@ fn a_pipeline_that_halts_does_not_disturb_another() {
     let job = |label: &str| {
         let topic = Topic::create(label, 2);
         let database = Database::create(Kind::Postgres, label);
-        create_table(&database);
+        create_tables(&database);
         let file = file(label, &topic, &database, "delivery: exactly-once");
         (topic, database, file)
     };
@@ -125,7 +125,7 @@ fn the_guarantee_changes_by_rolling_workers() {
     let topic = Topic::create("rolling", 6);
     topic.keep_for(WEEK);
     let database = Database::create(Kind::Postgres, "rolling");
-    create_table(&database);
+    create_tables(&database);
     let redis = format!("redis: {}", shared_redis());
     // Slow enough that there is something to do at each stop and kill.
     let slow = |keys: &str| file("rolling", &topic, &database, keys).also("rate_limit: { records_per_second: 500 }\nbatch: { rows: 100 }");

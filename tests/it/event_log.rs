@@ -1,4 +1,5 @@
-//! Events that come more than once, and the table that shows it: each row is one record that took effect.
+//! Events that come more than once or out of order, and the two tables that show it: `event_log`, where each row is one record that took
+//! effect, and `latest`, one row a key.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,7 +21,7 @@ use crate::{
 };
 
 const PARTITIONS: i32 = 6;
-const EVENTS: usize = 40_000;
+pub const EVENTS: usize = 40_000;
 /// Below what Redis remembers.
 pub const WEEK: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
@@ -40,24 +41,32 @@ pub fn events(seed: u64) -> Vec<Outgoing> {
     events
 }
 
-pub fn create_table(database: &Database) {
+pub fn create_tables(database: &Database) {
     let integer = if database.kind() == Kind::Sqlite { "INTEGER" } else { "bigint" };
     database
         .execute(&format!("CREATE TABLE event_log (kafka_partition {integer}, kafka_offset {integer}, event varchar(40), id {integer}, version {integer})"));
+    database.execute(&format!("CREATE TABLE latest (id {integer} PRIMARY KEY, version {integer} NOT NULL, event varchar(40))"));
 }
 
+fn log_route(topic: &str, keys: &str) -> String {
+    let columns = "{ kafka_partition: partition, kafka_offset: offset }";
+    format!("  - topic: {topic}\n    table: event_log\n    write: append\n    columns: {columns}\n    {keys}\n")
+}
+
+fn latest_route(topic: &str, keys: &str) -> String {
+    format!("  - name: latest\n    topic: {topic}\n    table: latest\n    version: version\n    {keys}\n")
+}
+
+/// Into `event_log` alone.
 pub fn file(label: &str, topic: &Topic, database: &Database, keys: &str) -> PipelineFile {
-    let routes = format!(
-        "routes:
-  - topic: {}
-    table: event_log
-    write: append
-    columns: {{ kafka_partition: partition, kafka_offset: offset }}
-    {keys}
-",
-        topic.name
-    );
-    PipelineFile::new(label, topic, database, &routes)
+    PipelineFile::new(label, topic, database, &format!("routes:\n{}", log_route(&topic.name, keys)))
+}
+
+/// What stands in the route of each table.
+#[derive(Clone, Copy, Debug)]
+pub struct Keys<'a> {
+    pub log: &'a str,
+    pub latest: &'a str,
 }
 
 /// What the topic says of each event: where its records stand.
@@ -99,6 +108,21 @@ pub fn assert_each_record_once(topic: &Topic, database: &Database) {
     assert_eq!((rows.len(), &actual), (expected.len(), &expected), "records without a row, or with two");
 }
 
+/// One row a key, with the highest version that the topic has of it.
+#[track_caller]
+pub fn assert_latest(topic: &Topic, database: &Database) {
+    let mut expected: BTreeMap<i64, i64> = BTreeMap::new();
+    for record in topic.read() {
+        let value: Value = serde_json::from_slice(record.value.as_deref().unwrap_or_default()).expect("events are JSON");
+        let (id, version) = (value["id"].as_i64().expect("an id"), value["version"].as_i64().expect("a version"));
+        let highest = expected.entry(id).or_insert(version);
+        *highest = version.max(*highest);
+    }
+    let number = |value: &Option<String>| value.as_deref().unwrap_or_default().parse().expect("a number");
+    let rows: Vec<(i64, i64)> = database.rows("SELECT id, version FROM latest ORDER BY id").iter().map(|row| (number(&row[0]), number(&row[1]))).collect();
+    assert!(rows.iter().copied().eq(expected), "latest is not the highest version of each key");
+}
+
 /// How often a worker is killed at work.
 pub fn kills() -> u32 {
     count(3, 12)
@@ -118,15 +142,23 @@ pub fn repeats(topic: &Topic, database: &Database) -> usize {
     rows.len() - times.len()
 }
 
-/// Two workers, one of them killed again and again at work, until all is applied and the group knows it. `keys` stand in the route, `also` before
-/// the routes.
+/// Two workers, one of them killed again and again at work, until all is applied and the group knows it; `latest` is right then. `keys` stand in
+/// both routes, `also` before the routes.
+#[track_caller]
 pub fn kill_at_events(kind: Kind, label: &str, keys: &str, also: &str) -> (Topic, Database) {
+    kill_by_keys(kind, label, Keys { log: keys, latest: keys }, also)
+}
+
+/// The same with keys for each route.
+#[track_caller]
+pub fn kill_by_keys(kind: Kind, label: &str, keys: Keys<'_>, also: &str) -> (Topic, Database) {
     let topic = Topic::create(label, PARTITIONS);
     topic.keep_for(WEEK);
     let database = Database::create(kind, label);
-    create_table(&database);
+    create_tables(&database);
     // Slow enough that there is something to do at each kill.
-    let file = file(label, &topic, &database, keys).also("rate_limit: { records_per_second: 3000 }").also(also);
+    let routes = format!("routes:\n{}{}", log_route(&topic.name, keys.log), latest_route(&topic.name, keys.latest));
+    let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }").also(also);
     topic.send(&events(1));
     let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
     let mut workers: Vec<Worker> = (0..2).map(start).collect();
@@ -143,5 +175,6 @@ pub fn kill_at_events(kind: Kind, label: &str, keys: &str, also: &str) -> (Topic
     for worker in &mut workers {
         assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
     }
+    assert_latest(&topic, &database);
     (topic, database)
 }

@@ -25,6 +25,7 @@ mod worker;
 mod alter_table;
 mod architecture;
 mod at_most_once;
+mod backends;
 mod bad_record;
 mod bad_settings;
 mod black_hole;

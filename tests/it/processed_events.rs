@@ -2,7 +2,7 @@
 
 use crate::{
     database::{Database, Kind},
-    event_log::{assert_each_event_once, assert_each_record_once, create_table, file, kill_at_events},
+    event_log::{assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events},
     kafka::Outgoing,
     topic::Topic,
     wait::{seconds, wait_until},
@@ -52,7 +52,7 @@ fn events_by_their_coordinate_on_postgres() {
 fn event_ids_expire_after_their_retention() {
     let topic = Topic::create("events_expire", 1);
     let database = Database::create(Kind::Postgres, "events_expire");
-    create_table(&database);
+    create_tables(&database);
     let keys = "delivery: at-least-once\n    dedup: [processed-event]\n    event_id: value.event";
     let file = file("events_expire", &topic, &database, keys).also("retention: { processed_events: 2s }");
     let mut worker = Worker::start(&file);

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_table, file, kill_at_events, kills, repeats},
+    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events, kills, repeats},
     file::PipelineFile,
     kafka::Outgoing,
     servers::{Server, ask_redis, shared_redis},
@@ -77,7 +77,7 @@ impl Job {
     fn new(label: &str, database: Database, redis: &str, delivery: &str) -> Self {
         let topic = Topic::create(label, 4);
         topic.keep_for(WEEK);
-        create_table(&database);
+        create_tables(&database);
         let keys = format!("delivery: {delivery}\n    dedup: [redis]\n    event_id: value.event");
         let file = file(label, &topic, &database, &keys).also(&small_batches(redis)).also("rate_limit: { records_per_second: 3000 }");
         Self { topic, database, file, sent: 0 }
