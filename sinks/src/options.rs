@@ -22,8 +22,7 @@ pub struct DatabaseOptions {
     /// The schema of the bookkeeping tables: on PostgreSQL `oncesink` unless named, on MySQL and MariaDB the database of the targets.
     /// SQLite has none.
     pub bookkeeping: Option<String>,
-    /// `false` behind a connection pooler that knows no prepared statements: every statement is then parsed again.
-    pub named_statements: bool,
+    pub named_statements: NamedStatements,
 }
 
 impl DatabaseOptions {
@@ -37,9 +36,20 @@ impl DatabaseOptions {
             ca: None,
             statement_timeout: Duration::from_secs(30),
             bookkeeping: None,
-            named_statements: true,
+            named_statements: NamedStatements::Auto,
         }
     }
+}
+
+/// Whether statements are prepared by name, and so parsed once a connection.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum NamedStatements {
+    /// But on PostgreSQL not any more once a connection pooler has given a transaction another session of the server.
+    #[default]
+    Auto,
+    /// Behind a pooler that knows such statements.
+    Always,
+    Never,
 }
 
 /// How a connection is protected.

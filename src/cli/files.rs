@@ -10,7 +10,7 @@ use oncesink_sinks::{
 };
 
 use super::{exit::Exit, output};
-use crate::settings::{self, DatabaseSettings, Pipeline, Tls};
+use crate::settings::{self, DatabaseSettings, NamedStatements, Pipeline, Tls};
 
 /// Settings that a command line changes.
 #[derive(Clone, Debug, Default, Args)]
@@ -44,6 +44,11 @@ pub fn database(settings: &DatabaseSettings) -> Result<Arc<dyn Database>, Exit> 
     options.tls = settings.tls.map(protection);
     options.ca.clone_from(&settings.ca);
     options.statement_timeout = settings.statement_timeout;
+    options.named_statements = match settings.named_statements {
+        NamedStatements::Auto => options::NamedStatements::Auto,
+        NamedStatements::Always => options::NamedStatements::Always,
+        NamedStatements::Never => options::NamedStatements::Never,
+    };
     options.bookkeeping.clone_from(&settings.bookkeeping);
     open(&options).map_err(|error| {
         output::error(&error.to_string());

@@ -8,8 +8,8 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 
 use super::words::{
-    Accumulate, Dedup, Delivery, Eviction, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, OnBadRecord, Texts, TimestampUnit, Tls,
-    Tombstone, Write, database_schema, kafka_schema, redis_schema, tombstone_schema,
+    Accumulate, Dedup, Delivery, Eviction, ExtraFields, Format, KeyFormat, LogFormat, LogLevel, Migrate, MissingFields, NamedStatements, OnBadRecord, Texts,
+    TimestampUnit, Tls, Tombstone, Write, database_schema, kafka_schema, redis_schema, tombstone_schema,
 };
 
 /// A pipeline of oncesink: one Kafka cluster and group, one database, and the routes between them.
@@ -96,6 +96,11 @@ pub(super) struct Database {
     /// How long one statement may take before the server ends it and the batch is tried again.
     #[schemars(extend("format" = "duration", "default" = "30s"))]
     pub statement_timeout: Option<String>,
+    /// Whether statements are prepared by name, and so parsed once a connection. `auto`: yes, but on PostgreSQL not any more once a connection pooler has
+    /// given a transaction another session of the server. Write `always` behind one that knows such statements (PgBouncer 1.21 and newer with
+    /// `max_prepared_statements`): it is faster.
+    #[schemars(extend("default" = "auto"))]
+    pub named_statements: Option<NamedStatements>,
     /// The schema that holds oncesink's own tables: on PostgreSQL `oncesink` unless named, on MySQL and MariaDB a database, that of the address
     /// unless named, so that a backup of it holds rows and checkpoints together. SQLite has no schemas: there they stand beside yours.
     pub bookkeeping: Option<String>,

@@ -41,7 +41,9 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
-pub use pipeline::{BatchLimits, DatabaseKind, DatabaseSettings, LogFormat, LogLevel, Migrate, Observe, Pipeline, ProcessSettings, RetryPolicy, Tls};
+pub use pipeline::{
+    BatchLimits, DatabaseKind, DatabaseSettings, LogFormat, LogLevel, Migrate, NamedStatements, Observe, Pipeline, ProcessSettings, RetryPolicy, Tls,
+};
 pub use problem::{Place, Problem, Problems, Snippet};
 pub use reference::reference;
 pub use schema::schema;

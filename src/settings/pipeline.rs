@@ -7,7 +7,7 @@ use secrecy::SecretString;
 
 pub use super::{
     values::DatabaseKind,
-    words::{LogFormat, LogLevel, Migrate, Tls},
+    words::{LogFormat, LogLevel, Migrate, NamedStatements, Tls},
 };
 use crate::{route::RouteConfig, source::kafka::KafkaConfig};
 
@@ -52,6 +52,7 @@ pub struct DatabaseSettings {
     pub tls: Option<Tls>,
     pub ca: Option<PathBuf>,
     pub statement_timeout: Duration,
+    pub named_statements: NamedStatements,
     /// None: what is usual in the database.
     pub bookkeeping: Option<String>,
     pub migrate: Migrate,

@@ -16,7 +16,7 @@ use super::{
     structure::{Finding, Reading},
     tree::{Content, Node, Origins, Source},
     values,
-    words::{LogFormat, LogLevel, Migrate, Tls},
+    words::{LogFormat, LogLevel, Migrate, NamedStatements, Tls},
     written::Written,
 };
 use crate::source::kafka::{KafkaConfig, StartPolicy};
@@ -242,6 +242,7 @@ fn database_part(database: document::Database, judging: &mut Judging<'_>) -> Opt
         writers: if kind == Some(DatabaseKind::Sqlite) { 1 } else { usize::from(database.writers.unwrap_or(1)) },
         ca: database.ca.map(Into::into),
         statement_timeout,
+        named_statements: database.named_statements.unwrap_or(NamedStatements::Auto),
         bookkeeping: database.bookkeeping,
         migrate: database.migrate.unwrap_or(Migrate::Auto),
     })

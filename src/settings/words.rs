@@ -53,6 +53,18 @@ words! {
 }
 
 words! {
+    /// Whether statements are prepared by name.
+    NamedStatements {
+        /// Until a connection pooler is met.
+        Auto,
+        /// The pooler knows them.
+        Always,
+        /// Every statement is parsed each time.
+        Never,
+    }
+}
+
+words! {
     /// The least level that is logged.
     LogLevel {
         /// Only what needs a person.

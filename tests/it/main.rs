@@ -47,6 +47,7 @@ mod memory;
 mod mended;
 mod outage;
 mod partitions_added;
+mod pgbouncer;
 mod processed_events;
 mod put_out;
 mod rate_limit;

@@ -49,6 +49,11 @@ impl Server {
         Self::serve(kind, &[&text(certificates())])
     }
 
+    /// PgBouncer in transaction mode before the PostgreSQL of this port.
+    pub fn pgbouncer(port: &str) -> Self {
+        Self::serve("pgbouncer", &[port])
+    }
+
     /// `single`, `sentinel` or `cluster`, with lines of its own in `redis.conf`.
     pub fn redis(kind: &str, settings: &[&str]) -> Self {
         let directory = fresh_directory(&format!("redis-{kind}"));

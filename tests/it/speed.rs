@@ -1,6 +1,9 @@
 //! What it costs, as ratios and figures of one run. `tests/run long` runs these alone, one after the other, and prints what they
 //! measured; beside other tests they would measure those.
 
+mod backends;
+mod cpu;
+
 use std::{
     thread,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
@@ -43,10 +46,10 @@ fn orders(count: usize, mut each: impl FnMut(Outgoing)) {
     }
 }
 
-fn filled(brokers: &str, label: &str) -> Topic {
+fn filled(brokers: &str, label: &str, count: usize) -> Topic {
     let topic = Topic::create_on(brokers, label, 4);
     let producer = Producer::new(brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")]);
-    orders(RECORDS, |order| producer.send(&order));
+    orders(count, |order| producer.send(&order));
     producer.flush();
     topic
 }
@@ -67,20 +70,27 @@ struct Run {
     /// Records a second between a fifth and four fifths of the topic.
     rate: f64,
     peak: u64,
+    /// Seconds that the worker's process took.
+    own: f64,
 }
 
 fn run(topic: &Topic, database: &Database, delivery: &str) -> Run {
+    run_with(topic, database, RECORDS, &format!("delivery: {delivery}"), "")
+}
+
+/// `keys` stand in the route, `also` before the routes.
+fn run_with(topic: &Topic, database: &Database, count: usize, keys: &str, also: &str) -> Run {
     create_table(database);
-    let route = format!("routes: [ {{ topic: {}, table: orders, version: version, delivery: {delivery} }} ]\n", topic.name);
-    let file = PipelineFile::new("speed", topic, database, &route);
+    let route = format!("routes: [ {{ topic: {}, table: orders, version: version, {keys} }} ]\n", topic.name);
+    let file = PipelineFile::new("speed", topic, database, &route).also(also);
     let table = if database.kind() == Kind::Postgres { "oncesink.oncesink_checkpoint" } else { "oncesink_checkpoint" };
     let sql = format!("SELECT CAST(coalesce(sum(durable), 0) AS text) FROM {table} WHERE pipeline = '{}'", file.name);
     let mut checkpoint = Checkpoint::of(database, sql);
     let began = Instant::now();
     let mut worker = Worker::start(&file);
     let (mut first, mut at_fifth, mut rate) = (None, None, 0.0);
-    let all = i64::try_from(RECORDS).expect("a count");
-    wait_until(seconds(300), "every record is applied", || {
+    let all = i64::try_from(count).expect("a count");
+    wait_until(seconds(600), "every record is applied", || {
         worker.assert_runs();
         let durable = checkpoint.durable();
         let now = began.elapsed();
@@ -95,9 +105,9 @@ fn run(topic: &Topic, database: &Database, delivery: &str) -> Run {
         }
         durable >= all
     });
-    let peak = worker.peak_memory();
+    let (peak, own) = (worker.peak_memory(), cpu::seconds_of(worker.id()));
     assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    Run { first: first.expect("rows came"), rate, peak }
+    Run { first: first.expect("rows came"), rate, peak, own }
 }
 
 /// Asks for the checkpoint over one connection: making one each time costs what is measured.
@@ -144,7 +154,7 @@ fn median(mut values: Vec<f64>) -> f64 {
 #[test]
 fn exactly_once_costs_at_most_a_twentieth() {
     let (kafka, server) = (Server::kafka_for_figures(), Server::postgres());
-    let topic = filled(kafka.get("plaintext"), "speed");
+    let topic = filled(kafka.get("plaintext"), "speed", RECORDS);
     let database = Database::create_on(server.get("url"), "speed");
     let mut exactly = Vec::new();
     let mut at_least = Vec::new();
@@ -171,7 +181,7 @@ fn exactly_once_costs_at_most_a_twentieth() {
 #[test]
 fn sqlite_reaches_most_of_the_same_statement_from_memory() {
     let kafka = Server::kafka_for_figures();
-    let topic = filled(kafka.get("plaintext"), "speed_sqlite");
+    let topic = filled(kafka.get("plaintext"), "speed_sqlite", RECORDS);
     let rows: Vec<Order> = topic.read().iter().map(Order::parse).collect();
     let (mut ours, mut limits) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -251,7 +261,7 @@ fn from_memory(rows: &[Order]) -> f64 {
 fn a_record_is_visible_soon_at_a_quarter_of_full_load() {
     let (kafka, server) = (Server::kafka_for_figures(), Server::postgres());
     let database = Database::create_on(server.get("url"), "latency");
-    let full = run(&filled(kafka.get("plaintext"), "latency_full"), &database, "exactly-once").rate;
+    let full = run(&filled(kafka.get("plaintext"), "latency_full", RECORDS), &database, "exactly-once").rate;
     let topic = Topic::create_on(kafka.get("plaintext"), "latency", 4);
     database.execute("CREATE TABLE events (id bigint PRIMARY KEY, sent bigint NOT NULL, note text NOT NULL)");
     let file = PipelineFile::new("latency", &topic, &database, &format!("routes: [ {{ topic: {}, table: events }} ]\n", topic.name));

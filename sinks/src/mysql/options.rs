@@ -8,7 +8,7 @@ use sqlx::{
 
 use crate::{
     execute::backticked_text,
-    options::{DatabaseOptions, OpenError, Tls, is_here, is_tls_in_url},
+    options::{DatabaseOptions, NamedStatements, OpenError, Tls, is_here, is_tls_in_url},
 };
 
 /// How a MySQL or MariaDB server is reached. Its `Debug` shows no password.
@@ -67,7 +67,7 @@ impl MySqlOptions {
             connect,
             statement_timeout: options.statement_timeout.max(Duration::from_millis(1)),
             bookkeeping,
-            named_statements: options.named_statements,
+            named_statements: options.named_statements != NamedStatements::Never,
         })
     }
 

@@ -133,7 +133,8 @@ fn mend(reason: &str, during: During<'_>, role: &str) -> Option<String> {
         ("password", _) => "correct database.username and database.password, or pg_hba.conf".to_owned(),
         ("missing-database", _) => "create the database, or correct database.url".to_owned(),
         ("statement-names", _) => {
-            "a connection pooler loses named statements: set its max_prepared_statements (PgBouncer 1.21 and newer), or connect past it".to_owned()
+            "a connection pooler loses named statements: leave database.named_statements out, or set its max_prepared_statements (PgBouncer 1.21 and newer)"
+                .to_owned()
         }
         ("too-many-connections", _) => "raise max_connections, or use fewer writers".to_owned(),
         ("disk-full", _) => "free some space on the database's disk".to_owned(),

@@ -8,6 +8,7 @@ mod database;
 mod fault;
 mod kind;
 mod options;
+mod pooler;
 mod processed_events;
 mod session;
 mod statement;

@@ -6,16 +6,16 @@ use sqlx::{
     postgres::{PgConnectOptions, PgSslMode},
 };
 
+use super::pooler::StatementNames;
 use crate::options::{DatabaseOptions, OpenError, Tls, is_here, is_tls_in_url};
 
 /// How a PostgreSQL server is reached. Its `Debug` shows no password.
-#[derive(Clone)]
 pub struct PostgresOptions {
     pub(super) connect: PgConnectOptions,
     pub(super) statement_timeout: Duration,
     /// The schema of the bookkeeping tables, unquoted.
     pub(super) bookkeeping: String,
-    pub(super) named_statements: bool,
+    pub(super) names: StatementNames,
 }
 
 impl PostgresOptions {
@@ -28,6 +28,8 @@ impl PostgresOptions {
         // The parser's own message may quote a part of the URL.
         let problem = || OpenError::Url { kind: "PostgreSQL", problem: "write postgres://user:password@host:5432/database".to_owned() };
         let mut connect = PgConnectOptions::from_str(url).map_err(|_| problem())?.application_name("oncesink").disable_statement_logging();
+        // The default since PostgreSQL 12 keeps every digit, and a pooler refuses parameters that it does not know.
+        connect = connect.extra_float_digits(None);
         if let Some(username) = &options.username {
             connect = connect.username(username);
         }
@@ -54,7 +56,7 @@ impl PostgresOptions {
             connect,
             statement_timeout: options.statement_timeout.max(Duration::from_millis(1)),
             bookkeeping,
-            named_statements: options.named_statements,
+            names: StatementNames::new(options.named_statements),
         })
     }
 

@@ -14,6 +14,7 @@ use super::{
     array::{ColumnArray, Element},
     checkpoint::{CheckpointStatements, storable},
     fault::{ends_session, fault},
+    pooler::{self, Mark, SessionNames},
     processed_events::ProcessedEventStatements,
     statement::{Statement, Statements, statements},
     tombstones::TombstoneStatements,
@@ -44,6 +45,7 @@ pub(super) struct PostgresSession {
     pub processed_events: Arc<ProcessedEventStatements>,
     pub tombstones: Arc<TombstoneStatements>,
     begin: Arc<str>,
+    names: SessionNames,
     known: Vec<Known>,
     state: SessionState,
 }
@@ -81,7 +83,13 @@ impl PostgresSession {
              SET LOCAL tcp_keepalives_interval = 5; SET LOCAL tcp_keepalives_count = 2; SET LOCAL client_min_messages = error; \
              SELECT set_config('synchronous_commit', 'on', true) WHERE current_setting('synchronous_commit') = 'off'"
         );
-        Ok(Self { connection, options, statements, processed_events, tombstones, begin: begin.into(), known: Vec::new(), state: SessionState::Idle })
+        let names = options.names.of_session(&begin);
+        let (known, state) = (Vec::new(), SessionState::Idle);
+        let mut session = Self { connection, options, statements, processed_events, tombstones, begin: begin.into(), names, known, state };
+        if let SessionNames::Marked(Mark { set, .. }) = session.names.clone() {
+            session.simple(&set).await.map_err(|error| session.failed(&error, During::Connect))?;
+        }
+        Ok(session)
     }
 
     fn answer_limit(&self) -> Duration {
@@ -90,7 +98,12 @@ impl PostgresSession {
 
     /// Judges an error and remembers what it does to the session.
     fn failed(&mut self, error: &sqlx::Error, during: During<'_>) -> Fault {
-        let fault = fault(error, during, self.options.connect.get_username());
+        let mut fault = fault(error, during, self.options.connect.get_username());
+        if fault.reason == "statement-names" && matches!(self.names, SessionNames::Marked(_)) {
+            // Another client has named one of its own so, on the session that a pooler gives to both.
+            self.options.names.met_pooler();
+            fault.class = FaultClass::Retry;
+        }
         self.state = if ends_session(error) { SessionState::Broken } else { SessionState::Failed(fault.class) };
         fault
     }
@@ -102,7 +115,7 @@ impl PostgresSession {
     /// Runs a statement for the number of rows it affected.
     pub async fn execute(&mut self, query: PgQuery<'_>, during: During<'_>) -> Result<u64, Fault> {
         self.state.ensure_open()?;
-        let query = query.persistent(self.options.named_statements);
+        let query = query.persistent(self.names.are_used());
         match within(self.answer_limit(), self.connection.execute(query)).await {
             Ok(done) => Ok(done.rows_affected()),
             Err(error) => Err(self.failed(&error, during)),
@@ -117,7 +130,7 @@ impl PostgresSession {
         read: impl Fn(&sqlx::postgres::PgRow) -> Result<T, sqlx::Error>,
     ) -> Result<Vec<T>, Fault> {
         self.state.ensure_open()?;
-        let query = query.persistent(self.options.named_statements);
+        let query = query.persistent(self.names.are_used());
         let rows = within(self.answer_limit(), self.connection.fetch_all(query)).await;
         rows.and_then(|rows| rows.iter().map(read).collect()).map_err(|error| self.failed(&error, during))
     }
@@ -222,8 +235,19 @@ fn bind<'q>(statement: &Statement, step: &Step<'q>, selection: &'q [u32]) -> Res
 impl Session for PostgresSession {
     async fn begin(&mut self) -> Result<(), Fault> {
         self.state.ensure_idle()?;
-        let begin = self.begin.clone();
-        match self.simple(&begin).await {
+        let mut begun = match &self.names {
+            SessionNames::Marked(mark) => self.simple(&mark.begin.clone()).await,
+            SessionNames::Named | SessionNames::Unnamed => self.simple(&self.begin.clone()).await,
+        };
+        if begun.as_ref().is_err_and(pooler::is_missing) {
+            self.options.names.met_pooler();
+            self.names = SessionNames::Unnamed;
+            begun = match self.simple(&"ROLLBACK".into()).await {
+                Ok(()) => self.simple(&self.begin.clone()).await,
+                Err(error) => Err(error),
+            };
+        }
+        match begun {
             Ok(()) => {
                 self.state = SessionState::Open;
                 Ok(())

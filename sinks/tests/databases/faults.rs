@@ -5,7 +5,7 @@ use oncesink_sinks::{
     fault::{Fault, FaultClass},
     model::{NextOffset, Operation, WriteMode},
     open::open,
-    options::DatabaseOptions,
+    options::{DatabaseOptions, NamedStatements},
     session::{CommitError, LockWait},
     sink::ApplyError,
 };
@@ -203,7 +203,7 @@ async fn postgres_without_statement_names_and_with_synchronous_commit_off() {
         world.run("CREATE TABLE journal (id int, setting text DEFAULT current_setting('synchronous_commit'))").await;
         world.run("DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET synchronous_commit = off', current_database()); END $$").await;
         let mut options = DatabaseOptions::new(world.url.clone());
-        options.named_statements = false;
+        options.named_statements = NamedStatements::Never;
         let plain = World { url: world.url.clone(), database: open(&options).unwrap() };
         let mut worker = plain.worker("journal", WriteMode::Append, None).await;
         for id in 0..3 {

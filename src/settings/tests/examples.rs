@@ -109,7 +109,7 @@ fn the_schema_holds_every_default_and_no_null() {
     let written = "
 name: orders
 kafka: { brokers: 'localhost:9092', start: earliest }
-database: { url: '${DATABASE_URL}', writers: 4, statement_timeout: 30s, migrate: auto }
+database: { url: '${DATABASE_URL}', writers: 4, statement_timeout: 30s, named_statements: auto, migrate: auto }
 batch: { rows: 5000, bytes: 8MiB, linger: 50ms }
 retry: { initial_delay: 100ms, max_delay: 30s, give_up_after: never }
 max_buffer: 32MiB
