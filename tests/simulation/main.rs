@@ -28,7 +28,7 @@ use std::{collections::BTreeMap, time::Instant};
 use oncesink_sinks::planted::Bug;
 use seeds::{Outcome, simulate, simulate_all, simulate_without};
 use shrink::{others, shrink};
-use world::events::RARE;
+use world::events::{RARE, RARE_EVENTS};
 
 const THREADS: usize = 2;
 /// Lines of a failing seed's story that are printed without being asked for.
@@ -85,7 +85,8 @@ fn fixed_seeds() {
     }
     // What never occurs in the fixed seeds is not tested at all. Others need not meet all that occurs there a few times only.
     if first == 1 && count >= 2000 {
-        let rare: Vec<String> = RARE.iter().map(|(from, to)| format!("lane: {from} to {to}")).collect();
+        let lanes = RARE.iter().map(|(from, to)| format!("lane: {from} to {to}"));
+        let rare: Vec<String> = lanes.chain(RARE_EVENTS.iter().map(|event| event.text().to_owned())).collect();
         let never: Vec<&str> = histogram.iter().filter(|(name, times)| **times == 0 && !rare.iter().any(|rare| rare == *name)).map(|(name, _)| *name).collect();
         assert!(never.is_empty(), "these never happened: {never:?}");
     }
