@@ -3,12 +3,14 @@
 use crate::{
     checker::{applied, assert_orders, create_order_tables, order_routes},
     database::{Database, Kind},
+    database_wire::{DatabaseWire, LineFault},
+    fate::Fate,
     file::PipelineFile,
     main_job::Stream,
-    postgres_wire::{LineFault, PostgresWire},
     random::Random,
     tier::count,
     topic::{Orders, Topic},
+    trail,
     wait::{seconds, wait_until},
     worker::Worker,
 };
@@ -25,21 +27,21 @@ fn faults(count: u32) -> Vec<LineFault> {
     faults
 }
 
-#[test]
-fn each_cut_commit_is_looked_up_and_takes_effect_once() {
+fn each_cut_commit_is_looked_up_and_takes_effect_once(kind: Kind, label: &str) {
     let wanted = count(50, 200);
-    let topic = Topic::create("commit_cut", 6);
-    let database = Database::create(Kind::Postgres, "commit_cut");
+    let topic = Topic::create(label, 6);
+    let database = Database::create(kind, label);
     create_order_tables(&database);
     topic.send(&Orders::seeded(82, 2_000).take(10_000));
     let stream = Stream::start(&topic, 83);
-    let wire = PostgresWire::to(&database, "order_log");
+    let wire = DatabaseWire::to(&database, "order_log");
     wire.plan(&faults(wanted), 2);
     let cuts = usize::try_from(wanted).expect("a count");
     // Small batches, and fewer writers than partitions: cuts come often, and most batches hold several partitions.
-    let file = PipelineFile::with("commit_cut", &topic.brokers, &wire.url(), &order_routes(&topic.name))
+    let file = PipelineFile::with(label, &topic.brokers, &wire.url(), &order_routes(&topic.name))
         .also("batch: { rows: 300 }")
         .database(&format!("{{ url: \"{}\", writers: 3 }}", wire.url()));
+    trail::lay(&database, &file);
     let mut worker = Worker::start(&file);
     wait_until(seconds(300), &format!("{cuts} COMMITs are cut"), || {
         worker.assert_runs();
@@ -58,20 +60,36 @@ fn each_cut_commit_is_looked_up_and_takes_effect_once() {
     assert_eq!(hits.len(), cuts);
     let mut committed = 0;
     for hit in &hits {
-        let status = hit.status(&database);
+        let fate = hit.transaction.fate();
         match hit.fault {
-            LineFault::CutBefore => assert_eq!(status, "aborted", "cut before the server had it"),
-            LineFault::CutAfter => assert_eq!(status, "committed", "cut after the server had answered"),
-            _ => assert!(["committed", "aborted"].contains(&status.as_str()), "{status}"),
+            LineFault::CutBefore => assert_eq!(fate, Fate::Undone, "cut before the server had it"),
+            LineFault::CutAfter => assert_eq!(fate, Fate::Committed, "cut after the server had answered"),
+            _ => assert_ne!(fate, Fate::Open, "it is over by now"),
         }
-        committed += usize::from(status == "committed");
+        committed += usize::from(fate == Fate::Committed);
     }
-    println!("{cuts} COMMITs cut: {committed} had taken effect, {} had not", cuts - committed);
+    println!("{label}: {cuts} COMMITs cut: {committed} had taken effect, {} had not", cuts - committed);
     assert!(committed * 4 >= cuts, "a quarter had taken effect: {committed} of {cuts}");
     assert!((cuts - committed) * 4 >= cuts, "a quarter had not: {} of {cuts}", cuts - committed);
     let unknown = worker.metric("oncesink_batch_seconds_count", &[r#"result="unknown""#]);
     assert_eq!(unknown, Some(f64::from(wanted)), "the worker counts each of them");
     assert_eq!(worker.stop(), Some(0), "{}", worker.log());
     assert_orders(&database, &records);
+    trail::assert_orderly(&database, &records);
     assert_eq!(topic.lag(&file.group()), Some(0));
+}
+
+#[test]
+fn each_cut_commit_takes_effect_once_on_postgres() {
+    each_cut_commit_is_looked_up_and_takes_effect_once(Kind::Postgres, "commit_cut");
+}
+
+#[test]
+fn each_cut_commit_takes_effect_once_on_mysql() {
+    each_cut_commit_is_looked_up_and_takes_effect_once(Kind::MySql, "commit_cut_mysql");
+}
+
+#[test]
+fn each_cut_commit_takes_effect_once_on_mariadb() {
+    each_cut_commit_is_looked_up_and_takes_effect_once(Kind::MariaDb, "commit_cut_mariadb");
 }

@@ -59,12 +59,16 @@ impl Database {
         }
     }
 
-    /// Dropped and made again, empty, under the same name. Whoever is connected is cut off.
+    /// Dropped and made again, empty, under the same name. Whoever is connected to it on PostgreSQL is cut off.
     pub fn recreate(&self) {
         let (server, name) = (self.url().rsplit_once('/').expect("a URL with a database").0.to_owned(), self.name());
-        let superuser = Self::Postgres { url: format!("{server}/postgres") };
-        superuser.execute(&format!("DROP DATABASE {name} WITH (FORCE)"));
-        superuser.execute(&format!("CREATE DATABASE {name}"));
+        let (own, force, characters) = match self.kind() {
+            Kind::Postgres => ("postgres", " WITH (FORCE)", ""),
+            _ => ("mysql", "", " CHARACTER SET utf8mb4"),
+        };
+        let superuser = Self::on_server(format!("{server}/{own}"));
+        superuser.execute(&format!("DROP DATABASE {name}{force}"));
+        superuser.execute(&format!("CREATE DATABASE {name}{characters}"));
     }
 
     pub const fn kind(&self) -> Kind {
@@ -85,7 +89,16 @@ impl Database {
 
     /// The same database as another user.
     pub fn url_as(&self, user: &str, password: &str) -> String {
-        self.url().replacen("postgres://postgres@", &format!("postgres://{user}:{password}@"), 1)
+        let superuser = if self.kind() == Kind::Postgres { "//postgres@" } else { "//root@" };
+        self.url().replacen(superuser, &format!("//{user}:{password}@"), 1)
+    }
+
+    /// The table of the checkpoints.
+    pub const fn checkpoints(&self) -> &'static str {
+        match self {
+            Self::Postgres { .. } => "oncesink.oncesink_checkpoint",
+            Self::MySql { .. } | Self::MariaDb { .. } | Self::Sqlite { .. } => "oncesink_checkpoint",
+        }
     }
 
     /// The database's name on its server.

@@ -5,9 +5,9 @@ use std::process::Command;
 use crate::{
     checker::{applied, assert_exact_at_the_stop, create_order_tables, order_routes},
     database::Database,
+    fate::{Fate, Transaction},
     file::PipelineFile,
     main_job::Stream,
-    postgres_wire::transaction_status,
     servers::Server,
     tier::count,
     topic::{Orders, Topic},
@@ -18,7 +18,7 @@ use crate::{
 /// A batch that has written and has not committed.
 struct Open {
     backend: String,
-    transaction: String,
+    transaction: Transaction,
 }
 
 fn open_batches(database: &Database) -> Vec<Open> {
@@ -29,7 +29,7 @@ fn open_batches(database: &Database) -> Vec<Open> {
     let rows = database.try_rows(&sql).unwrap_or_default();
     rows.into_iter()
         .filter_map(|row| row.into_iter().collect::<Option<Vec<_>>>())
-        .map(|row| Open { backend: row[0].clone(), transaction: row[1].clone() })
+        .map(|row| Open { backend: row[0].clone(), transaction: Transaction::named(database, &row[1]) })
         .collect()
 }
 
@@ -62,7 +62,7 @@ fn crashes(label: &str, wanted: u32, mut crash: impl FnMut(&mut Server, &Open)) 
             gone && database.try_rows("SELECT 1").is_ok()
         });
         // It counts only if it undid the work of a worker. (A transaction whose number was never written down is not known any more.)
-        let undone = open.iter().filter(|open| transaction_status(&database, &open.transaction).as_deref() == Some("aborted")).count();
+        let undone = open.iter().filter(|open| open.transaction.known_fate() == Some(Fate::Undone)).count();
         counted += u32::from(undone > 0);
         at_crash = wait_for(seconds(30), "the table can be read", || {
             database.try_rows("SELECT count(*) FROM order_log").ok()?.first()?.first()?.as_deref()?.parse::<i64>().ok()

@@ -6,12 +6,15 @@
 mod checker;
 mod cluster;
 mod database;
+mod database_wire;
 mod event_log;
+mod fate;
 mod file;
 mod group;
 mod holder;
 mod kafka;
-mod postgres_wire;
+mod mysql_packets;
+mod postgres_messages;
 mod proxy;
 mod random;
 mod servers;

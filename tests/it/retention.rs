@@ -16,16 +16,9 @@ fn send_to_both(topic: &Topic, orders: &[Outgoing]) {
     topic.send(&spread);
 }
 
-const fn checkpoints(database: &Database) -> &'static str {
-    match database.kind() {
-        Kind::Postgres => "oncesink.oncesink_checkpoint",
-        Kind::MySql | Kind::MariaDb | Kind::Sqlite => "oncesink_checkpoint",
-    }
-}
-
 /// The checkpoint of partition 0.
 fn checkpoint(database: &Database) -> i64 {
-    database.number(&format!("SELECT next_offset FROM {} WHERE partition = 0", checkpoints(database)))
+    database.number(&format!("SELECT next_offset FROM {} WHERE partition = 0", database.checkpoints()))
 }
 
 fn passed_while_stopped(kind: Kind, label: &str) {
@@ -49,7 +42,7 @@ fn passed_while_stopped(kind: Kind, label: &str) {
     oncesink(&["status", path(&file)]).expect_code(1).expect_text(&["gap", gap]);
 
     // A person gives the records up: only that passes the gap.
-    database.execute(&format!("UPDATE {} SET next_offset = 450 WHERE partition = 0", checkpoints(&database)));
+    database.execute(&format!("UPDATE {} SET next_offset = 450 WHERE partition = 0", database.checkpoints()));
     run_until_end(&file).expect_code(0);
     let beside_the_gap: Vec<Record> = records.into_iter().filter(|record| record.partition == 1 || !(300..450).contains(&record.offset)).collect();
     assert_orders(&database, &beside_the_gap);

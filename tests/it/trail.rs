@@ -1,10 +1,10 @@
-//! What happened to the checkpoints, written down by PostgreSQL itself: a trigger records every change of a row, in the transaction
+//! What happened to the checkpoints, written down by the server itself: a trigger records every change of a row, in the transaction
 //! that makes it. So what was rolled back leaves no trace, and what a zombie had written would stand there under its claim.
 
 use std::collections::BTreeMap;
 
 use crate::{
-    database::Database,
+    database::{Database, Kind},
     file::PipelineFile,
     kafka::Record,
     worker::{Worker, oncesink, path},
@@ -13,19 +13,37 @@ use crate::{
 /// Lays the trail below a pipeline that has not run yet.
 pub fn lay(database: &Database, file: &PipelineFile) {
     oncesink(&["migrate", path(file)]).expect_code(0);
-    database.execute(
-        "CREATE TABLE trail (
-             number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, transaction bigint NOT NULL, owner text NOT NULL, partition integer NOT NULL,
-             old_epoch bigint, old_claim bigint, old_next bigint, epoch bigint NOT NULL, claim bigint NOT NULL, next bigint NOT NULL, batch bigint NOT NULL);
-         CREATE FUNCTION leave_trail() RETURNS trigger LANGUAGE plpgsql AS $$
-         BEGIN
-             INSERT INTO trail (transaction, owner, partition, old_epoch, old_claim, old_next, epoch, claim, next, batch)
-             VALUES (pg_current_xact_id()::text::bigint, NEW.owner, NEW.partition, OLD.epoch, OLD.claim_id, OLD.next_offset,
-                     NEW.epoch, NEW.claim_id, NEW.next_offset, NEW.batch_id);
-             RETURN NULL;
-         END $$;
-         CREATE TRIGGER leave_trail AFTER INSERT OR UPDATE ON oncesink.oncesink_checkpoint FOR EACH ROW EXECUTE FUNCTION leave_trail()",
-    );
+    match database.kind() {
+        Kind::Postgres => database.execute(
+            "CREATE TABLE trail (
+                 number bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, transaction bigint NOT NULL, owner text NOT NULL, kafka_partition integer NOT NULL,
+                 old_epoch bigint, old_claim bigint, old_next bigint, epoch bigint NOT NULL, claim bigint NOT NULL, next bigint NOT NULL, batch bigint NOT NULL);
+             CREATE FUNCTION leave_trail() RETURNS trigger LANGUAGE plpgsql AS $$
+             BEGIN
+                 INSERT INTO trail (transaction, owner, kafka_partition, old_epoch, old_claim, old_next, epoch, claim, next, batch)
+                 VALUES (pg_current_xact_id()::text::bigint, NEW.owner, NEW.partition, OLD.epoch, OLD.claim_id, OLD.next_offset,
+                         NEW.epoch, NEW.claim_id, NEW.next_offset, NEW.batch_id);
+                 RETURN NULL;
+             END $$;
+             CREATE TRIGGER leave_trail AFTER INSERT OR UPDATE ON oncesink.oncesink_checkpoint FOR EACH ROW EXECUTE FUNCTION leave_trail()",
+        ),
+        Kind::MySql | Kind::MariaDb => {
+            database.execute(
+                "CREATE TABLE trail (
+                     number bigint AUTO_INCREMENT PRIMARY KEY, session bigint NOT NULL, owner text NOT NULL, kafka_partition int NOT NULL,
+                     old_epoch bigint, old_claim bigint, old_next bigint, epoch bigint NOT NULL, claim bigint NOT NULL, next bigint NOT NULL, batch bigint NOT NULL,
+                     INDEX (session))",
+            );
+            for (event, old) in [("INSERT", "NULL, NULL, NULL"), ("UPDATE", "OLD.epoch, OLD.claim_id, OLD.next_offset")] {
+                database.execute(&format!(
+                    "CREATE TRIGGER leave_trail_at_{event} AFTER {event} ON oncesink_checkpoint FOR EACH ROW
+                     INSERT INTO trail (session, owner, kafka_partition, old_epoch, old_claim, old_next, epoch, claim, next, batch)
+                     VALUES (CONNECTION_ID(), NEW.owner, NEW.partition, {old}, NEW.epoch, NEW.claim_id, NEW.next_offset, NEW.batch_id)"
+                ));
+            }
+        }
+        Kind::Sqlite => panic!("a trail on SQLite is not written yet"),
+    }
 }
 
 /// Where the trail ends now.
@@ -35,7 +53,7 @@ pub fn end(database: &Database) -> i64 {
 
 /// How many partitions have moved since then, whoever moved them.
 pub fn moving(database: &Database, after: i64) -> i64 {
-    database.number(&format!("SELECT count(DISTINCT partition) FROM trail WHERE number > {after} AND next > old_next"))
+    database.number(&format!("SELECT count(DISTINCT kafka_partition) FROM trail WHERE number > {after} AND next > old_next"))
 }
 
 /// Entries of a worker with a number in `(after, until]`: how often it claimed a partition there, and how often it moved one
@@ -67,25 +85,36 @@ pub fn assert_orderly(database: &Database, records: &[Record]) {
 }
 
 fn judge(database: &Database, records: &[Record]) -> Result<(), String> {
-    let never = [
+    let mut never = vec![
         ("epochs fall, or an epoch has two claims", "SELECT * FROM trail WHERE epoch < old_epoch OR (epoch = old_epoch AND claim <> old_claim)"),
         ("a claim moves a checkpoint", "SELECT * FROM trail WHERE epoch > old_epoch AND next <> old_next"),
         (
             "spans overlap or leave a hole",
-            "SELECT * FROM (SELECT *, lag(next) OVER (PARTITION BY partition ORDER BY number) AS before FROM trail) entries
-             WHERE before IS DISTINCT FROM old_next OR next < old_next OR (old_next IS NULL AND next <> 0)",
-        ),
-        ("a batch takes effect twice", "SELECT batch FROM trail WHERE next > old_next GROUP BY batch HAVING count(DISTINCT transaction) > 1"),
-        (
-            "a record is written by another transaction than the one that moves the checkpoint over it",
-            "SELECT kafka_partition, kafka_offset, xmin FROM order_log written WHERE NOT EXISTS (SELECT FROM trail WHERE partition = kafka_partition
-             AND transaction = written.xmin::text::bigint AND kafka_offset >= old_next AND kafka_offset < next)",
-        ),
-        (
-            "a key is written by a transaction that moves no checkpoint",
-            "SELECT id, xmin FROM orders written WHERE NOT EXISTS (SELECT FROM trail WHERE transaction = written.xmin::text::bigint AND next > old_next)",
+            "SELECT * FROM (SELECT trail.*, lag(next) OVER (PARTITION BY kafka_partition ORDER BY number) AS previous FROM trail) entries
+             WHERE coalesce(previous, -1) <> coalesce(old_next, -1) OR next < old_next OR (old_next IS NULL AND next <> 0)",
         ),
     ];
+    match database.kind() {
+        // Each row knows its transaction.
+        Kind::Postgres => never.extend([
+            ("a batch takes effect twice", "SELECT batch FROM trail WHERE next > old_next GROUP BY batch HAVING count(DISTINCT transaction) > 1"),
+            (
+                "a record is written by another transaction than the one that moves the checkpoint over it",
+                "SELECT kafka_partition, kafka_offset, xmin FROM order_log written WHERE NOT EXISTS (SELECT FROM trail
+                 WHERE trail.kafka_partition = written.kafka_partition AND transaction = written.xmin::text::bigint
+                 AND kafka_offset >= old_next AND kafka_offset < next)",
+            ),
+            (
+                "a key is written by a transaction that moves no checkpoint",
+                "SELECT id, xmin FROM orders written WHERE NOT EXISTS (SELECT FROM trail WHERE transaction = written.xmin::text::bigint AND next > old_next)",
+            ),
+        ]),
+        // A batch moves each of its partitions once, in one session.
+        _ => never.extend([
+            ("a batch takes effect twice", "SELECT batch FROM trail WHERE next > old_next GROUP BY batch HAVING count(DISTINCT session) > 1"),
+            ("a batch takes effect twice", "SELECT batch FROM trail WHERE next > old_next GROUP BY batch, kafka_partition HAVING count(*) > 1"),
+        ]),
+    }
     for (what, offenders) in never {
         let found = database.rows(&format!("SELECT * FROM ({offenders}) offenders LIMIT 5"));
         if !found.is_empty() {
@@ -96,7 +125,7 @@ fn judge(database: &Database, records: &[Record]) -> Result<(), String> {
     for record in records {
         expected.insert(record.partition.to_string(), (record.offset + 1).to_string());
     }
-    let ends = database.rows("SELECT partition, max(next) FROM trail WHERE next > 0 GROUP BY partition");
+    let ends = database.rows("SELECT kafka_partition, max(next) FROM trail WHERE next > 0 GROUP BY kafka_partition");
     let ends: BTreeMap<String, String> = ends
         .into_iter()
         .map(|row| row.into_iter().map(Option::unwrap_or_default))
@@ -108,21 +137,24 @@ fn judge(database: &Database, records: &[Record]) -> Result<(), String> {
 /// The judge is judged: each disorder must be seen.
 mod tests {
     use super::*;
-    use crate::{checker::create_order_tables, database::Kind, topic::Topic};
+    use crate::{checker::create_order_tables, topic::Topic};
 
     /// A trail over one partition: a claim, a batch of two records, another claim, a batch of one.
-    fn trail(disorder: &str) -> (Database, Vec<Record>) {
-        let database = Database::create(Kind::Postgres, "trail");
+    fn trail(kind: Kind, disorder: &str) -> (Database, Vec<Record>) {
+        let database = Database::create(kind, "trail");
         create_order_tables(&database);
         // Nothing is read: only the bookkeeping tables are made.
         let topic = Topic { brokers: "127.0.0.1:1".to_owned(), name: "orders".to_owned(), partitions: 1 };
         lay(&database, &PipelineFile::new("trail", &topic, &database, &crate::checker::order_routes("orders")));
-        let change = |set: &str| format!("UPDATE oncesink.oncesink_checkpoint SET {set}");
+        let checkpoints = database.checkpoints();
+        let change = |set: &str| format!("UPDATE {checkpoints} SET {set}");
         let log = |offset: i64| format!("INSERT INTO order_log VALUES (0, {offset}, 1, 1, 'n')");
+        let partition = if kind == Kind::Postgres { "partition" } else { "`partition`" };
         let steps = [
-            "INSERT INTO oncesink.oncesink_checkpoint (pipeline, topic, partition, epoch, claim_id, next_offset, durable, delivery, cluster_id, group_id, \
-             owner, batch_id) VALUES ('p', 'orders', 0, 0, 0, 0, 0, 'exactly-once', 'c', 'g', 'o:1', 0)"
-                .to_owned(),
+            format!(
+                "INSERT INTO {checkpoints} (pipeline, topic, {partition}, epoch, claim_id, next_offset, durable, delivery, cluster_id, group_id, \
+                 owner, batch_id) VALUES ('p', 'orders', 0, 0, 0, 0, 0, 'exactly-once', 'c', 'g', 'o:1', 0)"
+            ),
             change("epoch = 1, claim_id = 11"),
             format!("{}; {}; {}", change("next_offset = 2, batch_id = 5"), log(0), log(1)),
             change("epoch = 2, claim_id = 22"),
@@ -131,34 +163,50 @@ mod tests {
         for step in steps {
             database.execute(&format!("BEGIN; {step}; COMMIT"));
         }
-        database.execute(disorder);
+        database.execute(&disorder.replace("checkpoints", checkpoints));
         let record = |offset| Record { partition: 0, offset, key: None, value: None };
         (database, (0..3).map(record).collect())
     }
 
-    #[test]
-    fn an_orderly_trail_passes() {
-        let (database, records) = trail("SELECT 1");
+    fn each_disorder_is_seen(kind: Kind) {
+        let (database, records) = trail(kind, "SELECT 1");
         assert_eq!(judge(&database, &records), Ok(()));
-    }
-
-    #[test]
-    fn each_disorder_is_seen() {
-        let disorders = [
-            ("UPDATE oncesink.oncesink_checkpoint SET epoch = 1, claim_id = 11", "epochs fall"),
-            ("UPDATE oncesink.oncesink_checkpoint SET claim_id = 11", "epochs fall"),
-            ("UPDATE oncesink.oncesink_checkpoint SET epoch = 3, claim_id = 33, next_offset = 4", "a claim moves"),
-            ("UPDATE oncesink.oncesink_checkpoint SET next_offset = 1", "spans overlap"),
+        let mut disorders = vec![
+            ("UPDATE checkpoints SET epoch = 1, claim_id = 11", "epochs fall"),
+            ("UPDATE checkpoints SET claim_id = 11", "epochs fall"),
+            ("UPDATE checkpoints SET epoch = 3, claim_id = 33, next_offset = 4", "a claim moves"),
+            ("UPDATE checkpoints SET next_offset = 1", "spans overlap"),
             ("DELETE FROM trail WHERE next = 2 AND old_next = 0", "spans overlap"),
-            ("UPDATE oncesink.oncesink_checkpoint SET next_offset = 4", "a batch takes effect twice"),
-            ("INSERT INTO order_log VALUES (0, 1, 1, 1, 'n')", "another transaction"),
-            ("INSERT INTO orders VALUES (1, 1, 'n')", "moves no checkpoint"),
-            ("UPDATE oncesink.oncesink_checkpoint SET next_offset = 4, batch_id = 7", "the spans of the partitions end"),
+            ("UPDATE checkpoints SET next_offset = 4", "a batch takes effect twice"),
+            ("UPDATE checkpoints SET next_offset = 4, batch_id = 7", "the spans of the partitions end"),
         ];
+        match kind {
+            Kind::Postgres => disorders.extend([
+                ("INSERT INTO order_log VALUES (0, 1, 1, 1, 'n')", "another transaction"),
+                ("INSERT INTO orders VALUES (1, 1, 'n')", "moves no checkpoint"),
+            ]),
+            // In one session, as a blind retry would.
+            _ => disorders.push(("UPDATE checkpoints SET next_offset = 4, batch_id = 9; UPDATE checkpoints SET next_offset = 5", "a batch takes effect twice")),
+        }
         for (disorder, seen) in disorders {
-            let (database, records) = trail(disorder);
+            let (database, records) = trail(kind, disorder);
             let judged = judge(&database, &records).expect_err(disorder);
             assert!(judged.contains(seen), "{disorder}: {judged}");
         }
+    }
+
+    #[test]
+    fn each_disorder_is_seen_on_postgres() {
+        each_disorder_is_seen(Kind::Postgres);
+    }
+
+    #[test]
+    fn each_disorder_is_seen_on_mysql() {
+        each_disorder_is_seen(Kind::MySql);
+    }
+
+    #[test]
+    fn each_disorder_is_seen_on_mariadb() {
+        each_disorder_is_seen(Kind::MariaDb);
     }
 }

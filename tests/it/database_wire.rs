@@ -1,19 +1,25 @@
-//! A wire to PostgreSQL that knows its messages: it sees the COMMIT of a batch, and can cut the line there, before the server
-//! hears of it or before the worker hears that it is done, or let nothing pass any more without telling either side.
+//! A wire to a database's server that knows what is said on it: it sees the COMMIT of a batch, and can cut the line there, before the
+//! server hears of it or before the worker hears that it is done, or let nothing pass any more without telling either side.
 
 use std::{
-    collections::{BTreeMap, VecDeque},
+    collections::VecDeque,
+    fmt,
     io::{self, BufReader, Read, Write},
     net::{Shutdown, TcpListener, TcpStream},
     sync::{
         Arc, Mutex,
-        atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     thread,
     time::Instant,
 };
 
-use crate::database::Database;
+use crate::{
+    database::{Database, Kind},
+    fate::Transaction,
+    mysql_packets::MySqlPackets,
+    postgres_messages::PostgresMessages,
+};
 
 /// What becomes of a line at the COMMIT of a batch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,26 +41,11 @@ pub enum LineFault {
 pub struct Hit {
     pub fault: LineFault,
     pub at: Instant,
-    /// The server's process and transaction behind the line.
-    pub backend: i32,
-    transaction: String,
-}
-
-impl Hit {
-    /// What the server says of the transaction: `committed`, `aborted` or `in progress`.
-    pub fn status(&self, database: &Database) -> String {
-        transaction_status(database, &self.transaction).expect("the server knows the transaction")
-    }
-}
-
-/// What the server says of a transaction; nothing where it cannot be asked, or does not know it.
-pub fn transaction_status(database: &Database, transaction: &str) -> Option<String> {
-    let rows = database.try_rows(&format!("SELECT pg_xact_status('{transaction}'::xid8)")).ok()?;
-    rows.into_iter().next()?.into_iter().next()?
+    pub transaction: Transaction,
 }
 
 #[derive(Debug)]
-pub struct PostgresWire {
+pub struct DatabaseWire {
     address: String,
     shared: Arc<Shared>,
 }
@@ -78,14 +69,48 @@ struct Shared {
 struct Line {
     client: TcpStream,
     server: TcpStream,
-    backend: AtomicI32,
+    protocol: Box<dyn Protocol>,
     /// The hit that is complete with the server's answer.
     awaits_answer: Mutex<Option<Hit>>,
     is_black: AtomicBool,
 }
 
-impl PostgresWire {
-    /// Whoever connects here is connected to the database's server. A transaction that inserts into `table` is a batch.
+/// How one connection is understood. Each direction is read by a thread of its own.
+pub trait Protocol: fmt::Debug + Send + Sync {
+    /// The next message of the worker.
+    fn read_question(&self, from: &mut dyn Read) -> io::Result<Question>;
+
+    /// The next message of the server.
+    fn read_answer(&self, from: &mut dyn Read) -> io::Result<Answer>;
+
+    /// By which the server knows the connection.
+    fn session(&self) -> i64;
+}
+
+pub struct Question {
+    pub bytes: Vec<u8>,
+    pub part: Part,
+}
+
+/// What a message of the worker is in what it asks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The rest comes in the same write.
+    Begin,
+    End,
+    /// A COMMIT, which is one message, of a transaction that has written a batch's rows.
+    CommitOfBatch,
+}
+
+pub struct Answer {
+    pub bytes: Vec<u8>,
+    /// A COMMIT has taken effect.
+    pub is_committed: bool,
+}
+
+impl DatabaseWire {
+    /// Whoever connects here is connected to the database's server. A transaction that inserts into `table` is a batch. On MySQL and
+    /// MariaDB a trail must be laid before the first fault, by which transactions are known.
     pub fn to(database: &Database, table: &str) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address").to_string();
@@ -108,7 +133,11 @@ impl PostgresWire {
     /// The database's URL through this wire, on which messages are not encrypted.
     pub fn url(&self) -> String {
         let (server, _) = self.shared.database.server_and_name();
-        format!("{}?sslmode=disable", self.shared.database.url().replacen(&server, &self.address, 1))
+        let plain = match self.shared.database.kind() {
+            Kind::MySql | Kind::MariaDb => "ssl-mode=disabled",
+            Kind::Postgres | Kind::Sqlite => "sslmode=disable",
+        };
+        format!("{}?{plain}", self.shared.database.url().replacen(&server, &self.address, 1))
     }
 
     /// These faults from now on, in this order; `passing` batches commit in peace before each of them.
@@ -129,13 +158,21 @@ impl PostgresWire {
 }
 
 impl Shared {
+    fn protocol(&self) -> Box<dyn Protocol> {
+        match self.database.kind() {
+            Kind::Postgres => Box::new(PostgresMessages::of_batches_into(&self.table)),
+            Kind::MySql | Kind::MariaDb => Box::new(MySqlPackets::of_batches_into(&self.table)),
+            Kind::Sqlite => panic!("SQLite has no wire"),
+        }
+    }
+
     fn accept(self: &Arc<Self>, client: TcpStream) {
         // A server that is down refuses: so does the wire.
         let Ok(server) = TcpStream::connect(self.database.server_and_name().0) else { return };
         for socket in [&client, &server] {
             socket.set_nodelay(true).expect("a socket");
         }
-        let line = Arc::new(Line { client, server, backend: AtomicI32::new(0), awaits_answer: Mutex::default(), is_black: AtomicBool::new(false) });
+        let line = Arc::new(Line { client, server, protocol: self.protocol(), awaits_answer: Mutex::default(), is_black: AtomicBool::new(false) });
         {
             let mut lines = self.lines.lock().expect("nobody panics with it");
             line.is_black.store(self.is_hole.load(Ordering::SeqCst), Ordering::SeqCst);
@@ -156,19 +193,15 @@ impl Shared {
     fn carry_questions(&self, line: &Line) -> io::Result<()> {
         let mut from = BufReader::new(line.client.try_clone()?);
         let mut to = line.server.try_clone()?;
-        let start = Message::read_start(&mut from)?;
-        line.stay_if_black();
-        to.write_all(&start.bytes)?;
-        let mut transaction = Transaction::default();
-        // Parse to Sync are one write of the client's, so they are one here: a server that has executed and waits for Sync counts
-        // no time, and nothing but the keepalive of a line that is really dead would end it.
+        // What is one write of the client's is one here: a server that has got a part and waits for the rest counts no time, and nothing
+        // but the keepalive of a line that is really dead would end it.
         let mut begun = Vec::new();
         loop {
-            let message = Message::read(&mut from)?;
-            let fault = if transaction.commits_batch(&message, &self.table) { self.next_fault() } else { None };
+            let question = line.protocol.read_question(&mut from)?;
+            let fault = if question.part == Part::CommitOfBatch { self.next_fault() } else { None };
             let Some(fault) = fault else {
-                begun.extend_from_slice(&message.bytes);
-                if !message.is_continued() {
+                begun.extend_from_slice(&question.bytes);
+                if question.part != Part::Begin {
                     line.stay_if_black();
                     to.write_all(&begun)?;
                     begun.clear();
@@ -185,13 +218,13 @@ impl Shared {
                 LineFault::CutBetween => {
                     // The worker first, or the answer could still reach it.
                     let _ = line.client.shutdown(Shutdown::Both);
-                    to.write_all(&message.bytes)?;
+                    to.write_all(&question.bytes)?;
                     line.cut();
                     self.note(hit);
                 }
                 LineFault::CutAfter => {
                     *line.awaits_answer.lock().expect("nobody panics with it") = Some(hit);
-                    to.write_all(&message.bytes)?;
+                    to.write_all(&question.bytes)?;
                 }
                 LineFault::BlackHole | LineFault::BlackHoleInMessage => {
                     {
@@ -200,7 +233,7 @@ impl Shared {
                         lines.iter().for_each(|line| line.is_black.store(true, Ordering::SeqCst));
                     }
                     if fault == LineFault::BlackHoleInMessage {
-                        to.write_all(&message.bytes[..message.bytes.len() / 2])?;
+                        to.write_all(&question.bytes[..question.bytes.len() / 2])?;
                     }
                     self.note(hit);
                     line.stay_if_black();
@@ -213,20 +246,16 @@ impl Shared {
         let mut from = BufReader::new(line.server.try_clone()?);
         let mut to = line.client.try_clone()?;
         loop {
-            let message = Message::read(&mut from)?;
+            let answer = line.protocol.read_answer(&mut from)?;
             line.stay_if_black();
-            match message.kind() {
-                b'K' => line.backend.store(message.number(), Ordering::SeqCst),
-                b'C' if message.text(0) == "COMMIT" => {
-                    if let Some(hit) = line.awaits_answer.lock().expect("nobody panics with it").take() {
-                        line.cut();
-                        self.note(hit);
-                        return Ok(());
-                    }
-                }
-                _ => {}
+            if answer.is_committed
+                && let Some(hit) = line.awaits_answer.lock().expect("nobody panics with it").take()
+            {
+                line.cut();
+                self.note(hit);
+                return Ok(());
             }
-            to.write_all(&message.bytes)?;
+            to.write_all(&answer.bytes)?;
         }
     }
 
@@ -236,11 +265,9 @@ impl Shared {
         if turn == self.passing.load(Ordering::SeqCst) { planned.pop_front() } else { None }
     }
 
-    /// The transaction is open and has written, so the server tells its number.
+    /// The transaction is open and has written, so the server can tell which one it is.
     fn hit(&self, fault: LineFault, line: &Line) -> Hit {
-        let backend = line.backend.load(Ordering::SeqCst);
-        let transaction = self.database.number(&format!("SELECT backend_xid FROM pg_stat_activity WHERE pid = {backend}"));
-        Hit { fault, at: Instant::now(), backend, transaction: transaction.to_string() }
+        Hit { fault, at: Instant::now(), transaction: Transaction::open_in(&self.database, line.protocol.session()) }
     }
 
     fn note(&self, hit: Hit) {
@@ -266,83 +293,5 @@ impl Line {
         while self.is_black.load(Ordering::SeqCst) {
             thread::park();
         }
-    }
-}
-
-/// Whether the open transaction of a line is that of a batch.
-#[derive(Default)]
-struct Transaction {
-    /// Prepared statements by their names: whether they write a batch's rows.
-    statements: BTreeMap<String, bool>,
-    writes: bool,
-}
-
-impl Transaction {
-    fn commits_batch(&mut self, message: &Message, table: &str) -> bool {
-        match message.kind() {
-            b'P' => {
-                let (name, sql) = (message.text(0), message.text(1));
-                let writes = sql.starts_with("INSERT INTO") && sql.contains(table);
-                self.statements.insert(name, writes);
-            }
-            b'B' => self.writes |= self.statements.get(&message.text(1)).copied().unwrap_or(false),
-            b'Q' => {
-                let is_commit = message.text(0) == "COMMIT";
-                return std::mem::take(&mut self.writes) && is_commit;
-            }
-            _ => {}
-        }
-        false
-    }
-}
-
-/// A message as it stands on the wire: kind, length, body. Only a client's first one has no kind.
-struct Message {
-    bytes: Vec<u8>,
-    body: usize,
-}
-
-impl Message {
-    fn read_start(from: &mut impl Read) -> io::Result<Self> {
-        let start = Self::read_after(Vec::new(), from)?;
-        assert_ne!(start.number(), 80_877_103, "the wire reads plain messages only: sslmode=disable");
-        Ok(start)
-    }
-
-    fn read(from: &mut impl Read) -> io::Result<Self> {
-        let mut kind = vec![0];
-        from.read_exact(&mut kind)?;
-        Self::read_after(kind, from)
-    }
-
-    fn read_after(mut bytes: Vec<u8>, from: &mut impl Read) -> io::Result<Self> {
-        let mut length = [0; 4];
-        from.read_exact(&mut length)?;
-        bytes.extend(length);
-        let body = bytes.len();
-        // The length counts itself.
-        let rest = usize::try_from(u32::from_be_bytes(length)).expect("a length").checked_sub(4).expect("a message of PostgreSQL");
-        bytes.resize(body + rest, 0);
-        from.read_exact(&mut bytes[body..])?;
-        Ok(Self { bytes, body })
-    }
-
-    fn kind(&self) -> u8 {
-        self.bytes[0]
-    }
-
-    /// Parse, Bind, Describe, Execute, Close: a Sync or a Flush is still to come.
-    fn is_continued(&self) -> bool {
-        matches!(self.kind(), b'P' | b'B' | b'D' | b'E' | b'C')
-    }
-
-    /// The nth text of the body; each ends with a NUL.
-    fn text(&self, index: usize) -> String {
-        self.bytes[self.body..].split(|byte| *byte == 0).nth(index).map(|text| String::from_utf8_lossy(text).into_owned()).unwrap_or_default()
-    }
-
-    /// The number at the beginning of the body.
-    fn number(&self) -> i32 {
-        i32::from_be_bytes(self.bytes[self.body..self.body + 4].try_into().expect("four bytes"))
     }
 }
