@@ -62,15 +62,15 @@ fn stop(workers: &mut [Worker], code: i32) {
     }
 }
 
-#[test]
-fn a_database_restored_under_working_workers_heals_from_the_topic() {
-    let mut server = Server::postgres();
-    let job = Job::on(Database::create_on(server.get("url"), "restored"), "restored");
+fn a_database_restored_under_working_workers_heals_from_the_topic(kind: &str, rounds: &[&str]) {
+    let mut server = Server::of_database(kind);
+    let label = format!("restored_{kind}");
+    let job = Job::on(Database::create_on(server.get("url"), &label), &label);
     job.send(101, 5_000);
     let stream = Stream::start(&job.topic, 102);
     let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
     wait_until(seconds(60), "both workers work", || workers.iter().all(|worker| worker.applied() > 0.0));
-    for round in ["first", "second"] {
+    for round in rounds {
         server.copy(round);
         let copied = wait_for(seconds(60), "the copy is counted", || job.try_applied());
         wait_until(seconds(90), "much is applied after the copy", || {
@@ -83,9 +83,24 @@ fn a_database_restored_under_working_workers_heals_from_the_topic() {
     }
     stream.finish();
     job.wait_until_exact(&mut workers);
-    println!("restored twice: {} partitions rewound", rewinds(&workers));
+    println!("{label}: restored {} times, {} partitions rewound", rounds.len(), rewinds(&workers));
     stop(&mut workers, 0);
     job.wait_until_exact(&mut []);
+}
+
+#[test]
+fn a_database_restored_under_working_workers_heals_on_postgres() {
+    a_database_restored_under_working_workers_heals_from_the_topic("postgres", &["first", "second"]);
+}
+
+#[test]
+fn a_database_restored_under_working_workers_heals_on_mysql() {
+    a_database_restored_under_working_workers_heals_from_the_topic("mysql", &["older"]);
+}
+
+#[test]
+fn a_database_restored_under_working_workers_heals_on_mariadb() {
+    a_database_restored_under_working_workers_heals_from_the_topic("mariadb", &["older"]);
 }
 
 /// No record comes that could meet the fence: the look at the idle rows finds it.
@@ -153,7 +168,7 @@ fn assert_nothing_is_adopted(job: &Job, mut workers: [Worker; 2]) {
     run_until_end(&job.file).expect_code(1).expect_text(&parts);
     assert_eq!(job.database.count("order_log"), 0, "nothing is written");
     assert_eq!(job.database.count("orders"), 0, "nothing is written");
-    assert_eq!(job.database.number("SELECT count(*) FROM oncesink.oncesink_checkpoint WHERE epoch > 0"), 0, "nothing is claimed");
+    assert_eq!(job.database.number(&format!("SELECT count(*) FROM {} WHERE epoch > 0", job.database.checkpoints())), 0, "nothing is claimed");
     let lag = job.topic.lag(&job.file.group()).expect("the group's offsets are where they were");
     assert_eq!(lag, 1_000, "Kafka is told nothing");
 }
@@ -184,9 +199,8 @@ fn a_database_restored_to_before_the_first_claim_with_its_bookkeeping_is_not_ado
     });
 }
 
-#[test]
-fn a_database_recreated_empty_is_not_adopted() {
-    let job = Job::on(Database::create(Kind::Postgres, "recreated_database"), "recreated_database");
+fn a_database_recreated_empty_is_not_adopted(kind: Kind, label: &str) {
+    let job = Job::on(Database::create(kind, label), label);
     job.send(108, 4_000);
     let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
     job.wait_until_exact(&mut workers);
@@ -197,6 +211,21 @@ fn a_database_recreated_empty_is_not_adopted() {
     job.topic.delete_group(&job.file.group());
     run_until_end(&job.file).expect_code(0);
     job.wait_until_exact(&mut []);
+}
+
+#[test]
+fn a_database_recreated_empty_is_not_adopted_on_postgres() {
+    a_database_recreated_empty_is_not_adopted(Kind::Postgres, "recreated_database");
+}
+
+#[test]
+fn a_database_recreated_empty_is_not_adopted_on_mysql() {
+    a_database_recreated_empty_is_not_adopted(Kind::MySql, "recreated_mysql");
+}
+
+#[test]
+fn a_database_recreated_empty_is_not_adopted_on_mariadb() {
+    a_database_recreated_empty_is_not_adopted(Kind::MariaDb, "recreated_mariadb");
 }
 
 /// Idle workers find it too, without a record that would meet it.

@@ -108,14 +108,14 @@ impl Server {
         assert_eq!(self.ask("immediate"), "stopped");
     }
 
-    /// Stops PostgreSQL for as long as it takes to copy all its data.
+    /// Stops a database's server for as long as it takes to copy all its data.
     pub fn copy(&mut self, name: &str) {
         self.stop();
         assert_eq!(self.ask(&format!("copy {name}")), "copied");
         self.start();
     }
 
-    /// Puts a copy in the place of PostgreSQL's data. What was written since then is gone.
+    /// Puts a copy in the place of its data. What was written since then is gone.
     pub fn restore(&mut self, name: &str) {
         self.crash();
         assert_eq!(self.ask(&format!("restore {name}")), "restored");
