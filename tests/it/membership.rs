@@ -23,8 +23,12 @@ pub struct Job {
 
 impl Job {
     pub fn new(label: &str) -> Self {
+        Self::on(Kind::Postgres, label)
+    }
+
+    fn on(kind: Kind, label: &str) -> Self {
         let topic = Topic::create(label, 4);
-        let database = Database::create(Kind::Postgres, label);
+        let database = Database::create(kind, label);
         create_order_tables(&database);
         topic.send(&Orders::seeded(11, 1_000).take(5_000));
         let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
@@ -83,12 +87,21 @@ enum FrozenAt {
 impl FrozenAt {
     /// What the server says of the worker's sessions then: none of them works, since the wire is held.
     fn is_reached(self, database: &Database, proxy: &Proxy) -> bool {
-        let sessions = |states: &str| {
-            let name = database.name();
-            let ports = proxy.ports();
-            database.number(&format!("SELECT count(*) FROM pg_stat_activity WHERE datname = '{name}' AND client_port IN ({ports}) AND state IN ({states})"))
+        let (name, ports) = (database.name(), proxy.ports());
+        let sessions = match database.kind() {
+            Kind::Postgres => format!(
+                "SELECT count(*) FILTER (WHERE state = 'active'), count(*) FILTER (WHERE state LIKE 'idle in transaction%')
+                 FROM pg_stat_activity WHERE datname = '{name}' AND client_port IN ({ports})"
+            ),
+            // A session that has locked nothing stands in no one's way.
+            _ => format!(
+                "SELECT count(CASE WHEN COMMAND <> 'Sleep' THEN 1 END), count(CASE WHEN COMMAND = 'Sleep' AND trx_rows_locked > 0 THEN 1 END)
+                 FROM information_schema.PROCESSLIST LEFT JOIN information_schema.INNODB_TRX ON trx_mysql_thread_id = ID
+                 WHERE DB = '{name}' AND substring_index(HOST, ':', -1) IN ({ports})"
+            ),
         };
-        let (working, waiting) = (sessions("'active'"), sessions("'idle in transaction', 'idle in transaction (aborted)'"));
+        let numbers: Vec<i64> = database.rows(&sessions)[0].iter().flatten().map(|number| number.parse().expect("a number")).collect();
+        let (working, waiting) = (numbers[0], numbers[1]);
         working == 0 && (waiting > 0) == (self == Self::InsideTransaction)
     }
 }
@@ -98,8 +111,8 @@ const POLL_INTERVAL: &str = "30000";
 const FROZEN: Duration = seconds(32);
 
 /// Frozen with a batch in its hands, beyond its session (6 s) and `max.poll.interval.ms`, while another worker takes over.
-fn frozen(label: &str, at: FrozenAt, strategy: &str) {
-    let job = Job::new(label);
+fn frozen(kind: Kind, label: &str, at: FrozenAt, strategy: &str) {
+    let job = Job::on(kind, label);
     let (server, _) = job.database.server_and_name();
     let proxy = Proxy::to(&server);
     let url = job.database.url().replacen(&server, proxy.address(), 1);
@@ -112,7 +125,7 @@ fn frozen(label: &str, at: FrozenAt, strategy: &str) {
     let stream = Stream::start(&job.topic, 13);
     let mut frozen = Worker::start(&by_proxy);
     let mut other = Worker::start(&file);
-    let owners = "SELECT count(DISTINCT owner) FROM oncesink.oncesink_checkpoint";
+    let owners = &format!("SELECT count(DISTINCT owner) FROM {}", job.database.checkpoints());
     wait_until(seconds(60), "both workers work", || works(&frozen) && works(&other) && job.database.number(owners) == 2);
     wait_until(seconds(60), "the wire is held where it is to be, with a batch in the worker's hands", || {
         proxy.hold();
@@ -158,10 +171,20 @@ fn frozen(label: &str, at: FrozenAt, strategy: &str) {
 
 #[test]
 fn a_worker_frozen_past_its_session_is_fenced() {
-    frozen("frozen", FrozenAt::BetweenTransactions, "cooperative-sticky");
+    frozen(Kind::Postgres, "frozen", FrozenAt::BetweenTransactions, "cooperative-sticky");
 }
 
 #[test]
-fn a_worker_frozen_inside_its_transaction_gives_its_partitions_up() {
-    frozen("frozen_inside", FrozenAt::InsideTransaction, "range");
+fn a_worker_frozen_inside_its_transaction_gives_its_partitions_up_on_postgres() {
+    frozen(Kind::Postgres, "frozen_inside", FrozenAt::InsideTransaction, "range");
+}
+
+#[test]
+fn a_worker_frozen_inside_its_transaction_gives_its_partitions_up_on_mysql() {
+    frozen(Kind::MySql, "frozen_inside_mysql", FrozenAt::InsideTransaction, "range");
+}
+
+#[test]
+fn a_worker_frozen_inside_its_transaction_gives_its_partitions_up_on_mariadb() {
+    frozen(Kind::MariaDb, "frozen_inside_mariadb", FrozenAt::InsideTransaction, "range");
 }
