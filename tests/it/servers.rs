@@ -41,12 +41,17 @@ impl Server {
 
     /// With lines of its own in `postgresql.conf`.
     pub fn postgres_with(settings: &[&str]) -> Self {
-        Self::serve("postgres", &[&[text(certificates()).as_str()], settings].concat())
+        Self::of_database_with("postgres", settings)
     }
 
     /// `postgres`, `mysql` or `mariadb`, as its script has it.
     pub fn of_database(kind: &str) -> Self {
-        Self::serve(kind, &[&text(certificates())])
+        Self::of_database_with(kind, &[])
+    }
+
+    /// With settings of its own, in the way of its kind.
+    pub fn of_database_with(kind: &str, settings: &[&str]) -> Self {
+        Self::serve(kind, &[&[text(certificates()).as_str()], settings].concat())
     }
 
     /// PgBouncer in transaction mode before the PostgreSQL of this port.
