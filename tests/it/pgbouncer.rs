@@ -18,8 +18,8 @@ fn main_job(label: &str, also: &str, seen: bool) {
     create_order_tables(&database);
     let (server, name) = database.server_and_name();
     let pooler = Server::pgbouncer(server.rsplit(':').next().expect("a port"));
-    let direct = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
-    let file = direct.clone().database(&format!("{{ url: \"{}{name}?sslmode=disable\", writers: 4{also} }}", pooler.get("url")));
+    let file = PipelineFile::new(label, &topic, &database, &order_routes(&topic.name));
+    let file = file.database(&format!("{{ url: \"{}{name}?sslmode=disable\", writers: 4{also} }}", pooler.get("url")));
     topic.send(&Orders::seeded(91, 5_000).take(20_000));
     let stream = Stream::start(&topic, 92);
     let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);

@@ -7,6 +7,7 @@ use crate::{
     topic::Topic,
 };
 
+const MILLIONS: u32 = 2;
 const ORDERS: usize = 2_000_000;
 const ROUNDS: usize = 3;
 
@@ -30,8 +31,8 @@ fn measure(topic: &Topic, database: &Database, server: Option<u32>, keys: &str) 
     let also = if keys.contains("redis") { format!("redis: {{ url: \"{}\", ttl: 1h }}", shared_redis()) } else { String::new() };
     let before = server.map_or(0.0, cpu::seconds_of);
     let Run { rate, own, .. } = run_with(topic, database, ORDERS, keys, &also);
-    let millions = ORDERS as f64 / 1e6;
-    Figure { rate, own: own / millions, database: (server.map_or(0.0, cpu::seconds_of) - before) / millions }
+    let a_million = |seconds: f64| seconds / f64::from(MILLIONS);
+    Figure { rate, own: a_million(own), database: a_million(server.map_or(0.0, cpu::seconds_of) - before) }
 }
 
 /// Each backend in turn, three times; medians. The first two are the ratios that are promised on PostgreSQL.
