@@ -48,16 +48,19 @@ impl Flavour {
         }
     }
 
-    /// The server's own limits, so that a stopped process cannot hold its rows for ever. `statement_timeout` in milliseconds.
+    /// The server's own limits, so that a stopped process cannot hold its rows for ever: neither while the server waits for a statement, nor
+    /// while it waits for its answer to be read. `statement_timeout` in milliseconds.
     pub fn limits(self, statement_timeout: u128) -> String {
         match self {
             // MySQL ends a connection that is idle in a transaction only by the limit of every idle connection, and only a SELECT that runs
             // too long; for the others it is the client that stops waiting.
-            Self::MySql => format!("wait_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = {statement_timeout}"),
+            Self::MySql => format!(
+                "wait_timeout = 10, net_write_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_execution_time = {statement_timeout}"
+            ),
             Self::MariaDb => {
                 let (seconds, milliseconds) = (statement_timeout / 1000, statement_timeout % 1000);
                 format!(
-                    "idle_transaction_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_statement_time = {seconds}.{milliseconds:03}"
+                    "idle_transaction_timeout = 10, net_write_timeout = 10, lock_wait_timeout = 10, innodb_lock_wait_timeout = 10, max_statement_time = {seconds}.{milliseconds:03}"
                 )
             }
         }

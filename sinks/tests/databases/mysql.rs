@@ -18,6 +18,7 @@ use crate::{
 on_each!(on_mysql, on_mariadb: [
     a_grant_and_a_password_are_taken_back,
     a_connection_is_closed,
+    a_server_waits_ten_seconds_for_its_client,
     rows_are_locked_by_their_key,
     keys_change_while_rows_are_written,
     a_message_is_never_too_large,
@@ -95,6 +96,18 @@ async fn a_connection_is_closed(world: World) {
     assert_eq!(worker.fails(vec![vec![V::I(3)]]).await.class, FaultClass::Retry);
     worker.write(vec![vec![V::I(3)]]).await;
     assert_eq!(world.rows(&["id"], "FROM journal ORDER BY id").await, ["1", "2", "3"]);
+}
+
+/// For its next statement, and for an answer to be read. What the session has set, a trigger sees in it.
+async fn a_server_waits_ten_seconds_for_its_client(world: World) {
+    world.run("CREATE TABLE orders (id INT PRIMARY KEY, note VARCHAR(9))").await;
+    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
+    let idle = if world.url.starts_with("mariadb") { "idle_transaction_timeout" } else { "wait_timeout" };
+    world
+        .run(&format!("CREATE TRIGGER limits BEFORE INSERT ON orders FOR EACH ROW SET NEW.note = CONCAT(@@SESSION.{idle}, ' ', @@SESSION.net_write_timeout)"))
+        .await;
+    worker.write(vec![vec![V::I(1), t("a")]]).await;
+    assert_eq!(world.rows(&["note"], "FROM orders").await, ["10 10"]);
 }
 
 /// Those of other partitions are neither held nor waited for, and a held one is left out or waited for as it is asked.
