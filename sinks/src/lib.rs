@@ -19,6 +19,7 @@
 //! | [`fault`] | every failure has a class, once |
 //! | [`plain_sql`] | plain SQL on a SQLite file, for the demo that judges the sink |
 //! | [`planted`] | the simulation's planted bugs, in the product's own code |
+//! | `testing` | with the feature `testing`: the contract of a sink, for those who write one of their own |
 
 #![cfg_attr(
     test,
@@ -64,6 +65,8 @@ mod skip;
 pub mod sqlite;
 pub mod start;
 mod stored;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod tombstone_table;
 pub mod tombstones;
 pub mod transaction;

@@ -1,274 +1,131 @@
-//! What the transaction of a batch promises, the same on every database.
+//! The contract of a sink, kept by every database: for its owner, and for a role that has exactly what `migrate --grants` prints.
 
+use std::sync::Arc;
+
+use async_trait::async_trait;
 use oncesink_sinks::{
-    checkpoint::Checkpoint,
-    claim::{Committed, NotClaimed, Wanted},
-    fault::FaultClass,
-    model::{Delivery, Epoch, NextOffset, Operation, Partition, WriteMode},
-    outcome::Standing,
-    refusal::Refusal,
-    sink::ApplyError,
-    start::commit_metadata,
+    model::TableName,
+    session::Database,
+    testing::{Feature, Fixture, FixtureError, Place, Process, TableLayout, Value, run},
+    transaction::Transactional,
 };
 
-use crate::{
-    on_each,
-    world::{V, World, partition, request, t},
-};
+use crate::world::{Kind, World, create, remove};
 
-on_each!(
-    an_old_claim_is_fenced,
-    append_writes_each_record,
-    upsert_ends_as_row_by_row,
-    an_older_version_is_stale,
-    keys_that_only_the_database_holds_equal_keep_their_order,
-    deletes_remove_rows,
-    a_delete_by_a_key_that_was_renamed_is_not_passed_over,
-    partitions_without_a_row_are_answered_for_what_they_are,
-    an_absent_column_keeps_its_value,
-    a_new_row_needs_its_required_columns,
-    update_never_creates_a_row,
-    a_row_of_a_key_alone_is_inserted_once,
-    rows_without_any_column_take_defaults,
-    many_rows_and_shapes,
-    writers_take_turns,
-    a_lost_reply_is_judged_by_the_row,
-);
-
-async fn an_old_claim_is_fenced(world: World) {
-    world.run("CREATE TABLE journal (id BIGINT)").await;
-    let mut old = world.worker("journal", WriteMode::Append, None).await;
-    old.write(vec![vec![V::I(1)], vec![V::I(2)]]).await;
-    let mut new = world.worker("journal", WriteMode::Append, None).await;
-    let (first, second) = (old.claimed.clone().unwrap(), new.claimed.clone().unwrap());
-    assert_eq!(second.claim.epoch, Epoch(first.claim.epoch.0 + 1));
-    assert_ne!(second.claim.id, first.claim.id);
-    assert_eq!((second.next, second.durable), (NextOffset::new(2), NextOffset::new(2)));
-    assert_eq!(second.last.unwrap().offset, 1);
-
-    let fenced = old.apply(&[(Operation::Write, vec![V::I(3)])]).await;
-    assert_eq!(fenced, Err(ApplyError::Fenced(vec![(partition(), Standing::Taken)])));
-    new.write(vec![vec![V::I(3)]]).await;
-    assert_eq!(world.rows(&["id"], "FROM journal ORDER BY id").await, ["1", "2", "3"]);
-
-    let rows = new.sink.read(crate::world::PIPELINE).await.unwrap();
-    assert_eq!(rows.len(), 2, "the first claim of a topic makes a row for each of its partitions");
-    assert_eq!((rows[0].next_offset, rows[0].claim.epoch), (NextOffset::new(3), Epoch(2)));
-    assert_eq!((rows[1].next_offset, rows[1].claim.epoch, &*rows[1].partition.topic), (NextOffset::new(7), Epoch(0), "orders"));
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_it() {
+    keeps(Kind::Postgres, Access::Owner).await;
 }
 
-async fn append_writes_each_record(world: World) {
-    world.run("CREATE TABLE journal (id BIGINT PRIMARY KEY, note VARCHAR(20))").await;
-    let mut worker = world.worker("journal", WriteMode::Append, None).await;
-    worker.write((0..1000).map(|id| vec![V::I(id), t("a")]).collect()).await;
-    let fault = worker.fails(vec![vec![V::I(2000), t("a")], vec![V::I(3), t("b")]]).await;
-    assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, "unique"));
-    assert_eq!(world.rows(&["count(*)", "min(id)", "max(id)"], "FROM journal").await, ["1000|0|999"], "a batch applies together or not at all");
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql_keeps_it() {
+    keeps(Kind::MySql, Access::Owner).await;
 }
 
-async fn upsert_ends_as_row_by_row(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), n BIGINT)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    assert_eq!(worker.write(vec![vec![V::I(2), t("a"), V::I(1)], vec![V::I(1), t("b"), V::I(2)], vec![V::I(2), t("c"), V::N]]).await, 0);
-    assert_eq!(worker.write(vec![vec![V::I(1), t("d"), V::I(4)], vec![V::I(3), t("e"), V::I(5)]]).await, 0);
-    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|d|4", "2|c|-", "3|e|5"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_keeps_it() {
+    keeps(Kind::MariaDb, Access::Owner).await;
 }
 
-async fn an_older_version_is_stale(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
-    let row = |note: &str, version: V| vec![V::I(1), t(note), version];
-    assert_eq!(worker.write(vec![row("null", V::N)]).await, 0, "NULL where there is nothing");
-    assert_eq!(worker.write(vec![row("null again", V::N)]).await, 0, "NULL against NULL");
-    assert_eq!(worker.write(vec![row("five", V::I(5))]).await, 0);
-    assert_eq!(worker.write(vec![row("null", V::N)]).await, 1, "NULL never wins over a value");
-    assert_eq!(worker.write(vec![row("four", V::I(4))]).await, 1);
-    assert_eq!(world.rows(&["note", "v"], "FROM orders").await, ["five|5"]);
-    assert_eq!(worker.write(vec![row("five again", V::I(5))]).await, 0, "of equal versions the later wins");
-    assert_eq!(world.rows(&["note", "v"], "FROM orders").await, ["five again|5"]);
-    assert_eq!(worker.write(vec![row("six", V::I(6)), row("five", V::I(5)), vec![V::I(2), t("new"), V::I(1)]]).await, 1, "within a batch too");
-    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|six|6", "2|new|1"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sqlite_keeps_it() {
+    keeps(Kind::Sqlite, Access::Owner).await;
 }
 
-/// The two zeros differ in their bytes and in no comparison.
-async fn keys_that_only_the_database_holds_equal_keep_their_order(world: World) {
-    world.run("CREATE TABLE orders (id DOUBLE PRECISION PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
-    let row = |id: f64, note: &str, version: i64| vec![V::F(id), t(note), V::I(version)];
-    assert_eq!(worker.write(vec![row(0.0, "first", 1), row(-0.0, "second", 2), row(1.0, "other", 1)]).await, 0);
-    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["second|2", "other|1"]);
-    assert_eq!(worker.write(vec![row(-0.0, "fourth", 4), row(0.0, "third", 3)]).await, 1, "the table's own guard finds the older one");
-    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["fourth|4", "other|1"]);
-    let delete = (Operation::Delete, vec![V::F(0.0), V::A, V::A]);
-    worker.apply(&[(Operation::Write, row(0.0, "fifth", 5)), delete, (Operation::Write, row(-0.0, "sixth", 6))]).await.unwrap();
-    assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["sixth|6", "other|1"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn postgres_keeps_it_with_the_least_privileges() {
+    keeps(Kind::Postgres, Access::Granted).await;
 }
 
-/// By default a collation of MySQL folds case, and of a row that is written twice the later one must stay.
-#[tokio::test]
-async fn keys_that_a_collation_holds_equal_keep_their_order() {
-    async fn test(world: World) {
-        world.run("CREATE TABLE orders (id VARCHAR(9) PRIMARY KEY, note VARCHAR(20), v BIGINT)").await;
-        let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
-        let row = |id: &str, note: &str, version: i64| vec![t(id), t(note), V::I(version)];
-        assert_eq!(worker.write(vec![row("b", "first", 1), row("B", "second", 2), row("a", "other", 1)]).await, 0);
-        assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["other|1", "second|2"]);
-        assert_eq!(worker.write(vec![row("B", "fourth", 4), row("b", "third", 3)]).await, 1);
-        assert_eq!(world.rows(&["note", "v"], "FROM orders ORDER BY id").await, ["other|1", "fourth|4"]);
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mysql_keeps_it_with_the_least_privileges() {
+    keeps(Kind::MySql, Access::Granted).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn mariadb_keeps_it_with_the_least_privileges() {
+    keeps(Kind::MariaDb, Access::Granted).await;
+}
+
+async fn keeps(kind: Kind, access: Access) {
+    let report = run(&Databases { kind, access }).await;
+    println!("{report}");
+    assert!(report.is_kept(), "{kind:?}, {access:?}:\n{report}");
+    assert_eq!(report.left_out().count(), 0, "a database of oncesink has every feature");
+}
+
+/// As whom the sink comes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Access {
+    /// Who makes the tables.
+    Owner,
+    /// Who has been granted what is printed, and nothing else; its tables were made by their owner.
+    Granted,
+}
+
+/// Makes databases of one kind.
+#[derive(Debug)]
+struct Databases {
+    kind: Kind,
+    access: Access,
+}
+
+#[async_trait]
+impl Fixture for Databases {
+    fn features(&self) -> Vec<Feature> {
+        Feature::ALL.to_vec()
     }
-    crate::world::on_mysql(test).await;
-    crate::world::on_mariadb(test).await;
-}
 
-/// What an upsert of MySQL would do by any unique key is done by the route's key alone.
-#[tokio::test]
-async fn a_row_that_meets_another_unique_key_is_refused() {
-    async fn test(world: World) {
-        world.run("CREATE TABLE users (id BIGINT PRIMARY KEY, email VARCHAR(20) UNIQUE, v BIGINT)").await;
-        let mut worker = world.worker("users", WriteMode::Upsert, Some("v")).await;
-        let row = |id: i64, email: &str, version: i64| vec![V::I(id), t(email), V::I(version)];
-        assert_eq!(worker.write(vec![row(1, "a", 1), row(2, "b", 1)]).await, 0);
-        assert_eq!(worker.write(vec![row(1, "c", 2), row(2, "d", 0), row(3, "a", 1)]).await, 1);
-        let fault = worker.fails(vec![row(4, "c", 9)]).await;
-        assert_eq!((fault.class, &*fault.reason), (FaultClass::Poison, "unique"), "{fault:?}");
-        assert_eq!(world.rows(&["id", "email", "v"], "FROM users ORDER BY id").await, ["1|c|2", "2|b|1", "3|a|1"]);
-    }
-    crate::world::on_mysql(test).await;
-    crate::world::on_mariadb(test).await;
-}
-
-async fn a_delete_by_a_key_that_was_renamed_is_not_passed_over(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, name VARCHAR(20))").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    worker.write(vec![vec![V::I(1), t("a")], vec![V::I(2), t("b")]]).await;
-    world.run("ALTER TABLE orders RENAME COLUMN id TO number").await;
-    match worker.apply(&[(Operation::Delete, vec![V::I(1), V::A])]).await {
-        Err(ApplyError::Failed(fault)) => assert_eq!(fault.class, FaultClass::Changed, "{fault}"),
-        other => panic!("expected a failure: {other:?}"),
-    }
-    assert_eq!(world.rows(&["number"], "FROM orders ORDER BY number").await, ["1", "2"]);
-}
-
-/// Of several partitions that are claimed together, one whose row is locked must be told from one that has none.
-async fn partitions_without_a_row_are_answered_for_what_they_are(world: World) {
-    world.run("CREATE TABLE journal (id BIGINT)").await;
-    let worker = world.worker("journal", WriteMode::Append, None).await;
-    let ours = Committed::At { next: NextOffset::new(9), metadata: commit_metadata(&worker.sink.database_id(), Delivery::ExactlyOnce) };
-    let refused = NotClaimed::Refused(Refusal::CommittedButNeverClaimed { committed: NextOffset::new(9) });
-    for (committed, expected) in [(Committed::Unknown, NotClaimed::NeedsCommitted), (ours, refused)] {
-        let mut request = request();
-        let one = request.wanted.remove(0);
-        request.wanted = (0..2).map(|index| Wanted { partition: Partition::new("payments", index), committed: committed.clone(), ..one.clone() }).collect();
-        let answers = worker.sink.claim(&request).await.unwrap();
-        assert_eq!(answers.into_iter().map(|answer| answer.result).collect::<Vec<_>>(), [Err(expected.clone()), Err(expected)]);
+    async fn fresh(&self, layout: &TableLayout) -> Result<Box<dyn Place>, FixtureError> {
+        let world = create(self.kind).await;
+        world.run(&layout.create_table()).await;
+        let mut role = None;
+        let mut database = world.database.clone();
+        if self.access == Access::Granted {
+            world.database.migrate().await?;
+            let granted = world.create_role().await;
+            let grants = world.database.grants(&granted, &[TableName::parse(layout.name)]);
+            world.run(&grants.join("\n")).await;
+            database = world.seen_by(&granted).database;
+            role = Some(granted);
+        }
+        Ok(Box::new(DatabasePlace { world, database, role, layout: layout.clone() }))
     }
 }
 
-async fn deletes_remove_rows(world: World) {
-    world.run("CREATE TABLE orders (a BIGINT, b VARCHAR(9), n BIGINT, PRIMARY KEY (a, b))").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    worker.write((0..700).map(|id| vec![V::I(id), t("x"), V::I(1)]).collect()).await;
-    let mut rows: Vec<(Operation, Vec<V>)> = (10..700).map(|id| (Operation::Delete, vec![V::I(id), t("x"), V::A])).collect();
-    rows.push((Operation::Delete, vec![V::I(3), t("y"), V::A]));
-    rows.push((Operation::Delete, vec![V::I(4), t("x"), V::A]));
-    rows.push((Operation::Write, vec![V::I(4), t("x"), V::I(2)]));
-    rows.push((Operation::Write, vec![V::I(5), t("x"), V::I(2)]));
-    rows.push((Operation::Delete, vec![V::I(5), t("x"), V::A]));
-    assert_eq!(worker.apply(&rows).await.unwrap().stale, [0]);
-    assert_eq!(world.rows(&["a", "n"], "FROM orders ORDER BY a").await, ["0|1", "1|1", "2|1", "3|1", "4|2", "6|1", "7|1", "8|1", "9|1"]);
+#[derive(Debug)]
+struct DatabasePlace {
+    /// Its owner's.
+    world: World,
+    /// The sink's.
+    database: Arc<dyn Database>,
+    role: Option<String>,
+    layout: TableLayout,
 }
 
-async fn an_absent_column_keeps_its_value(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20) DEFAULT 'none', n BIGINT)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    worker.write(vec![vec![V::I(1), t("a"), V::I(1)], vec![V::I(2), V::A, V::I(2)]]).await;
-    worker.write(vec![vec![V::I(1), V::A, V::I(3)], vec![V::I(2), t("b"), V::A], vec![V::I(3), V::N, V::A]]).await;
-    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|a|3", "2|b|2", "3|-|-"]);
-}
-
-async fn a_new_row_needs_its_required_columns(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), n BIGINT NOT NULL, v BIGINT)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, Some("v")).await;
-    worker.write(vec![vec![V::I(1), t("a"), V::I(1), V::I(5)], vec![V::I(2), t("b"), V::I(2), V::I(5)]]).await;
-    assert_eq!(worker.write(vec![vec![V::I(1), t("c"), V::A, V::I(6)], vec![V::I(2), t("d"), V::A, V::I(4)]]).await, 1);
-    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|c|1", "2|b|2"]);
-    let fault = worker.fails(vec![vec![V::I(1), t("e"), V::A, V::I(7)], vec![V::I(3), t("f"), V::A, V::I(7)]]).await;
-    assert_eq!((fault.class, &*fault.reason, fault.column.as_deref()), (FaultClass::Poison, "required-column-absent", Some("n")), "{fault}");
-    assert_eq!(world.rows(&["id", "note", "n"], "FROM orders ORDER BY id").await, ["1|c|1", "2|b|2"]);
-}
-
-async fn update_never_creates_a_row(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20), v BIGINT); INSERT INTO orders VALUES (1, 'a', 5), (2, 'b', NULL)").await;
-    let mut worker = world.worker("orders", WriteMode::Update, Some("v")).await;
-    let rows = vec![vec![V::I(1), t("old"), V::I(4)], vec![V::I(2), t("new"), V::I(4)], vec![V::I(3), t("none"), V::I(9)]];
-    assert_eq!(worker.write(rows).await, 1, "a row that is not there is not stale");
-    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|a|5", "2|new|4"]);
-    let mut worker = world.worker("orders", WriteMode::Update, None).await;
-    worker.write(vec![vec![V::I(1), t("any"), V::I(1)], vec![V::I(3), t("none"), V::I(9)]]).await;
-    assert_eq!(world.rows(&["id", "note", "v"], "FROM orders ORDER BY id").await, ["1|any|1", "2|new|4"]);
-}
-
-async fn a_row_of_a_key_alone_is_inserted_once(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, note VARCHAR(20) DEFAULT 'none')").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    worker.write(vec![vec![V::I(1), t("a")]]).await;
-    worker.write(vec![vec![V::I(1), V::A], vec![V::I(2), V::A]]).await;
-    assert_eq!(world.rows(&["id", "note"], "FROM orders ORDER BY id").await, ["1|a", "2|none"]);
-}
-
-async fn rows_without_any_column_take_defaults(world: World) {
-    world.run("CREATE TABLE journal (note VARCHAR(20) DEFAULT 'none')").await;
-    let mut worker = world.worker("journal", WriteMode::Append, None).await;
-    worker.write(vec![vec![V::A], vec![t("a")], vec![V::A]]).await;
-    assert_eq!(world.rows(&["note"], "FROM journal ORDER BY note").await, ["a", "none", "none"]);
-}
-
-async fn many_rows_and_shapes(world: World) {
-    world.run("CREATE TABLE orders (id BIGINT PRIMARY KEY, a VARCHAR(20), b BIGINT, c DOUBLE PRECISION)").await;
-    let mut worker = world.worker("orders", WriteMode::Upsert, None).await;
-    let shaped = |id: i64, value: i64| {
-        let present = |bit: i64, cell: V| if id & bit == 0 { cell } else { V::A };
-        vec![V::I(id), present(1, t(&value.to_string())), present(2, V::I(value)), present(4, V::F(0.5))]
-    };
-    worker.write((0..5000).map(|id| shaped(id, 1)).collect()).await;
-    worker.write((0..5000).rev().map(|id| shaped(id, 2)).collect()).await;
-    assert_eq!(
-        world.rows(&["count(*)", "sum(b)", "count(a)", "sum(c)"], "FROM orders").await[0].split('|').take(3).collect::<Vec<_>>(),
-        ["5000", "5000", "2500"]
-    );
-    assert_eq!(world.rows(&["count(*)"], "FROM orders WHERE c = 0.5 AND a = '2'").await, ["1250"]);
-}
-
-async fn writers_take_turns(world: World) {
-    world.run("CREATE TABLE journal (id BIGINT)").await;
-    let mut workers = Vec::new();
-    for _ in 0..4 {
-        let mut worker = world.worker("journal", WriteMode::Append, None).await;
-        workers.push(tokio::spawn(async move {
-            let mut applied = 0;
-            while applied < 10 {
-                match worker.apply(&[(Operation::Write, vec![V::I(worker.next.get())])]).await {
-                    Ok(_) => applied += 1,
-                    Err(ApplyError::Fenced(_)) => worker.claim().await,
-                    Err(error) => panic!("{error:?}"),
-                }
-            }
-        }));
+#[async_trait]
+impl Place for DatabasePlace {
+    async fn open(&self) -> Result<Process, FixtureError> {
+        self.database.migrate().await?;
+        let id = self.database.database_id().await?;
+        Ok(Process::of(Transactional::new(self.database.clone(), id, rand::random())))
     }
-    for worker in workers {
-        worker.await.unwrap();
-    }
-    assert_eq!(world.rows(&["count(*)", "count(DISTINCT id)", "min(id)", "max(id)"], "FROM journal").await, ["40|40|0|39"], "spans tile the log");
-}
 
-async fn a_lost_reply_is_judged_by_the_row(world: World) {
-    world.run("CREATE TABLE journal (id BIGINT)").await;
-    let mut worker = world.worker("journal", WriteMode::Append, None).await;
-    let batch = worker.batch(&[(Operation::Write, vec![V::I(1)])]);
-    let before = worker.sink.outcome(&batch).await.unwrap();
-    assert_eq!((before[0].standing.clone(), before[0].same_batch), (Standing::Mine, false));
-    worker.writer.apply(&batch).await.unwrap();
-    let after = worker.sink.outcome(&batch).await.unwrap();
-    assert_eq!((after[0].standing.clone(), after[0].same_batch), (Standing::Applied, true));
-    assert_eq!(worker.writer.apply(&batch).await, Err(ApplyError::Fenced(vec![(partition(), Standing::Applied)])));
+    async fn rows(&self) -> Result<Vec<Vec<Value>>, FixtureError> {
+        let columns: Vec<&str> = self.layout.columns.iter().map(|column| column.name).collect();
+        let value = |(text, position): (Option<String>, usize)| {
+            let column = self.layout.columns[position];
+            Value::parse(text.as_deref(), column.column_type).ok_or_else(|| format!("column {} holds {text:?}", column.name).into())
+        };
+        let rows = self.world.cells(&columns, self.layout.name).await;
+        rows.into_iter().map(|row| row.into_iter().zip(0..).map(value).collect()).collect()
+    }
+
+    async fn close(self: Box<Self>) -> Result<(), FixtureError> {
+        if let Some(role) = &self.role {
+            self.world.drop_role(role).await;
+        }
+        remove(&self.world).await;
+        Ok(())
+    }
 }

@@ -20,6 +20,7 @@ mod insert_if_new;
 mod mysql;
 mod processed_events;
 mod redis;
+mod rows;
 mod tombstones;
 mod types;
 mod world;

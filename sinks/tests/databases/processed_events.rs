@@ -23,8 +23,6 @@ use crate::{
 };
 
 on_each!(
-    an_event_takes_effect_once,
-    an_id_is_of_its_route,
     rows_of_one_route_share_their_events,
     an_id_is_kept_byte_by_byte,
     a_batch_that_fails_leaves_no_mark,
@@ -107,15 +105,6 @@ async fn mark(session: &mut dyn Session, batch: i64, ids: &[&str]) -> Vec<bool> 
     session.mark(&EventMarks { generation, pipeline: PIPELINE, route: "route", ids, batch: BatchId(batch) }).await.unwrap()
 }
 
-async fn an_event_takes_effect_once(world: World) {
-    let mut worker = worker(&world).await;
-    assert_eq!(repeats(&mut worker, &[("b", "b1"), ("a", "a1"), ("b", "b2"), ("c", "c1")]).await, 1, "twice in one batch: the first counts");
-    assert_eq!(repeats(&mut worker, &[("a", "a2"), ("d", "d1")]).await, 1);
-    assert_eq!(repeats(&mut worker, &[("a", "a3"), ("d", "d2")]).await, 2, "a batch of repeats only");
-    assert_eq!(notes(&world).await, ["a1", "b1", "c1", "d1"]);
-    assert_eq!(worker.next, NextOffset::new(8), "the checkpoint passes repeats too");
-}
-
 /// A route that takes two topics, or whose table was described again, has two sets of rows in one batch.
 async fn rows_of_one_route_share_their_events(world: World) {
     let mut worker = worker(&world).await;
@@ -130,15 +119,6 @@ async fn rows_of_one_route_share_their_events(world: World) {
     worker.next = both.spans[0].to;
     assert_eq!(repeats(&mut worker, &[("d", "d2"), ("e", "e1")]).await, 1);
     assert_eq!(notes(&world).await, ["a1", "b1", "c1", "d1", "e1"]);
-}
-
-async fn an_id_is_of_its_route(world: World) {
-    let mut worker = worker(&world).await;
-    apply(&mut worker, &[("a", "a1")]).await.unwrap();
-    let mut target = (*worker.target).clone();
-    target.route = "another".into();
-    worker.target = Arc::new(target);
-    assert_eq!(repeats(&mut worker, &[("a", "a2")]).await, 0);
 }
 
 /// Whatever the usual collation of the database makes of letters, accents and spaces at an end.

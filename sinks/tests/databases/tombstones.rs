@@ -21,8 +21,6 @@ use crate::{
 
 on_each!(
     a_write_that_is_older_than_a_delete_is_stale,
-    a_delete_without_a_version_has_that_of_what_it_deletes,
-    an_older_delete_is_stale,
     null_never_wins_over_a_value,
     within_a_batch_records_take_effect_one_by_one,
     every_type_of_version_is_remembered,
@@ -94,24 +92,6 @@ async fn a_write_that_is_older_than_a_delete_is_stale(world: World) {
     assert_eq!(orders(&world).await, ["1|7|seven", "3|1|other"]);
     assert_eq!(apply(&mut worker, &[delete(2, V::I(9)), write(2, V::I(10), "ten")]).await, 0);
     assert_eq!(orders(&world).await, ["1|7|seven", "2|10|ten", "3|1|other"]);
-}
-
-async fn a_delete_without_a_version_has_that_of_what_it_deletes(world: World) {
-    let mut worker = worker(&world).await;
-    assert_eq!(apply(&mut worker, &[write(1, V::I(5), "five"), delete(1, V::A), write(1, V::I(4), "four")]).await, 1);
-    assert_eq!(apply(&mut worker, &[delete(1, V::A), write(1, V::I(4), "four")]).await, 1, "of the last delete, where there is no row");
-    assert_eq!(orders(&world).await, Vec::<String>::new());
-    assert_eq!(apply(&mut worker, &[write(1, V::I(5), "again")]).await, 0);
-    assert_eq!(apply(&mut worker, &[delete(2, V::A), write(2, V::I(1), "one")]).await, 0, "of nothing, nothing");
-    assert_eq!(orders(&world).await, ["1|5|again", "2|1|one"]);
-}
-
-async fn an_older_delete_is_stale(world: World) {
-    let mut worker = worker(&world).await;
-    assert_eq!(apply(&mut worker, &[write(1, V::I(5), "five"), delete(1, V::I(4))]).await, 1);
-    assert_eq!((orders(&world).await, tombstones(&world).await), (vec!["1|5|five".to_owned()], vec![]));
-    assert_eq!(apply(&mut worker, &[delete(2, V::I(5)), delete(2, V::I(3)), write(2, V::I(4), "four")]).await, 2, "it does not lower a newer one");
-    assert_eq!(orders(&world).await, ["1|5|five"]);
 }
 
 async fn null_never_wins_over_a_value(world: World) {

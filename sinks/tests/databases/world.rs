@@ -28,7 +28,7 @@ pub enum Kind {
 }
 
 /// One database of its own.
-#[derive(Clone)]
+#[derive(Clone, Debug)]
 pub struct World {
     pub url: String,
     pub database: Arc<dyn Database>,
@@ -94,6 +94,47 @@ impl World {
         let whole = if self.is_mysql_or_mariadb() { format!("concat_ws('|', {})", columns.join(", ")) } else { columns.join(" || '|' || ") };
         let texts = self.texts(&format!("SELECT {whole} {rest}")).await;
         texts.into_iter().map(Option::unwrap_or_default).collect()
+    }
+
+    /// The rows of a table, each column as a text.
+    pub async fn cells(&self, columns: &[&str], table: &str) -> Vec<Vec<Option<String>>> {
+        let text = if self.is_mysql_or_mariadb() { "char" } else { "text" };
+        let casts: Vec<String> = columns.iter().map(|column| format!("cast({column} as {text})")).collect();
+        let sql = format!("SELECT {} FROM {table}", casts.join(", "));
+        on_connection!(self, connection => {
+            let rows = sqlx::query(AssertSqlSafe(sql)).fetch_all(&mut connection).await.unwrap();
+            rows.iter().map(|row| (0..columns.len()).map(|column| row.get(column)).collect()).collect()
+        })
+    }
+
+    /// Makes a user, or a role that may log in, who may do nothing; gives its name. It is not dropped with the database.
+    pub async fn create_role(&self) -> String {
+        let role = format!("u{:016x}", rand::random::<u64>());
+        self.run(&match self.kind() {
+            Kind::Postgres => format!("CREATE ROLE {role} LOGIN PASSWORD 'secret'"),
+            Kind::MySql | Kind::MariaDb => format!("CREATE USER {role} IDENTIFIED BY 'secret'"),
+            Kind::Sqlite => unreachable!("a file knows no roles"),
+        })
+        .await;
+        role
+    }
+
+    pub async fn drop_role(&self, role: &str) {
+        let sql = if self.is_postgres() { format!("DROP OWNED BY {role}; DROP ROLE {role}") } else { format!("DROP USER {role}") };
+        self.run(&sql).await;
+    }
+
+    /// The same database, as this role sees it.
+    pub fn seen_by(&self, role: &str) -> Self {
+        let mut options = DatabaseOptions::new(self.url.clone());
+        options.username = Some(role.to_owned());
+        options.password = Some("secret".into());
+        Self { url: self.url.clone(), database: open(&options).unwrap() }
+    }
+
+    /// Of SQLite.
+    pub fn file(&self) -> PathBuf {
+        PathBuf::from(self.url.trim_start_matches("sqlite://").split('?').next().unwrap())
     }
 
     /// A name as it is quoted here.
@@ -274,53 +315,81 @@ pub fn t(text: &str) -> V {
     V::T(text.to_owned())
 }
 
-pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
-    let server = std::env::var("ONCESINK_TEST_POSTGRES").expect("ONCESINK_TEST_POSTGRES must be the URL of a PostgreSQL superuser");
+/// An empty database that nobody else has. Who makes it removes it.
+pub async fn create(kind: Kind) -> World {
     let name = format!("oncesink_test_{:016x}", rand::random::<u64>());
-    let mut admin = PgConnection::connect(&server).await.expect("ONCESINK_TEST_POSTGRES cannot be reached");
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
-    let (start, query) = server.split_once('?').map_or((server.as_str(), String::new()), |(start, query)| (start, format!("?{query}")));
-    let authority = start.find("//").map_or(0, |index| index + 2);
-    let root = start[authority..].find('/').map_or(start, |slash| &start[..authority + slash]);
-    let url = format!("{root}/{name}{query}");
-    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
-    // In a task of its own, so that the database is dropped after a panic too.
-    let result = tokio::spawn(test(world)).await;
-    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&mut admin).await.unwrap();
-    if let Err(error) = result {
-        std::panic::resume_unwind(error.into_panic());
+    let url = match kind {
+        Kind::Postgres => {
+            let mut admin = PgConnection::connect(&server(kind)).await.expect("PostgreSQL cannot be reached");
+            sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name}"))).execute(&mut admin).await.unwrap();
+            let server = server(kind);
+            let (start, query) = server.split_once('?').map_or((server.as_str(), String::new()), |(start, query)| (start, format!("?{query}")));
+            let authority = start.find("//").map_or(0, |index| index + 2);
+            let root = start[authority..].find('/').map_or(start, |slash| &start[..authority + slash]);
+            format!("{root}/{name}{query}")
+        }
+        Kind::MySql | Kind::MariaDb => {
+            let server = server(kind);
+            let mut admin = MySqlConnection::connect(&server).await.unwrap_or_else(|error| panic!("{kind:?} cannot be reached: {error}"));
+            sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))).execute(&mut admin).await.unwrap();
+            format!("{}/{name}", server.rsplit_once('/').unwrap().0)
+        }
+        Kind::Sqlite => {
+            let directory = std::env::temp_dir().join(name);
+            std::fs::create_dir(&directory).unwrap();
+            format!("sqlite://{}?mode=rwc", directory.join("shop.db").display())
+        }
+    };
+    World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url }
+}
+
+pub async fn remove(world: &World) {
+    let name = world.url.split('?').next().unwrap().rsplit('/').next().unwrap();
+    match world.kind() {
+        Kind::Postgres => {
+            let mut admin = PgConnection::connect(&server(Kind::Postgres)).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name} WITH (FORCE)"))).execute(&mut admin).await.unwrap();
+        }
+        kind @ (Kind::MySql | Kind::MariaDb) => {
+            let mut admin = MySqlConnection::connect(&server(kind)).await.unwrap();
+            sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.unwrap();
+        }
+        Kind::Sqlite => std::fs::remove_dir_all(world.file().parent().unwrap()).unwrap(),
     }
+}
+
+/// The URL of the server's superuser.
+fn server(kind: Kind) -> String {
+    let variable = match kind {
+        Kind::Postgres => "ONCESINK_TEST_POSTGRES",
+        Kind::MySql => "ONCESINK_TEST_MYSQL",
+        Kind::MariaDb => "ONCESINK_TEST_MARIADB",
+        Kind::Sqlite => unreachable!("a file has no server"),
+    };
+    std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must be the URL of a superuser"))
+}
+
+pub async fn on_postgres<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
+    on(Kind::Postgres, test).await;
 }
 
 pub async fn on_mysql<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
-    on_mysql_or_mariadb("ONCESINK_TEST_MYSQL", test).await;
+    on(Kind::MySql, test).await;
 }
 
 pub async fn on_mariadb<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
-    on_mysql_or_mariadb("ONCESINK_TEST_MARIADB", test).await;
-}
-
-async fn on_mysql_or_mariadb<F: Future<Output = ()> + Send + 'static>(variable: &str, test: impl FnOnce(World) -> F) {
-    let server = std::env::var(variable).unwrap_or_else(|_| panic!("{variable} must be the URL of a superuser"));
-    let name = format!("oncesink_test_{:016x}", rand::random::<u64>());
-    let mut admin = MySqlConnection::connect(&server).await.unwrap_or_else(|error| panic!("{variable} cannot be reached: {error}"));
-    sqlx::raw_sql(AssertSqlSafe(format!("CREATE DATABASE {name} CHARACTER SET utf8mb4"))).execute(&mut admin).await.unwrap();
-    let url = format!("{}/{name}", server.rsplit_once('/').unwrap().0);
-    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
-    let result = tokio::spawn(test(world)).await;
-    sqlx::raw_sql(AssertSqlSafe(format!("DROP DATABASE {name}"))).execute(&mut admin).await.unwrap();
-    if let Err(error) = result {
-        std::panic::resume_unwind(error.into_panic());
-    }
+    on(Kind::MariaDb, test).await;
 }
 
 pub async fn on_sqlite<F: Future<Output = ()> + Send + 'static>(test: impl FnOnce(World) -> F) {
-    let directory: PathBuf = std::env::temp_dir().join(format!("oncesink-test-{:016x}", rand::random::<u64>()));
-    std::fs::create_dir(&directory).unwrap();
-    let url = format!("sqlite://{}?mode=rwc", directory.join("shop.db").display());
-    let world = World { database: open(&DatabaseOptions::new(url.clone())).unwrap(), url };
-    let result = tokio::spawn(test(world)).await;
-    std::fs::remove_dir_all(&directory).unwrap();
+    on(Kind::Sqlite, test).await;
+}
+
+async fn on<F: Future<Output = ()> + Send + 'static>(kind: Kind, test: impl FnOnce(World) -> F) {
+    let world = create(kind).await;
+    // In a task of its own, so that the database is dropped after a panic too.
+    let result = tokio::spawn(test(world.clone())).await;
+    remove(&world).await;
     if let Err(error) = result {
         std::panic::resume_unwind(error.into_panic());
     }
