@@ -73,7 +73,7 @@ fn refused(fault: Fault, session: &MySqlSession) -> Fault {
     }
     let (user, database) = (session.options.connect.get_username(), &session.options.bookkeeping);
     Fault::new(FaultClass::Halt, reason::PERMISSION, format!("user {user} may not make the bookkeeping tables in database {database}"))
-        .with_mend("let a user who may create tables run `oncesink migrate` once")
+        .with_mend("let a user who may create tables run `oncesink migrate` once, and grant this one what `oncesink migrate --grants` prints")
 }
 
 pub(super) async fn database_id(session: &mut MySqlSession) -> Result<String, Fault> {

@@ -65,7 +65,7 @@ pub(super) async fn migrate(session: &mut PostgresSession) -> Result<(), Fault> 
     if !found.may_create {
         let role = session.options.connect.get_username();
         return Err(Fault::new(FaultClass::Halt, reason::PERMISSION, format!("role {role} may not make the bookkeeping tables in schema {schema}"))
-            .with_mend("let a role that may create tables run `oncesink migrate` once"));
+            .with_mend("let a role that may create tables run `oncesink migrate` once, and grant this one what `oncesink migrate --grants` prints"));
     }
     for statement in found.tables.statements() {
         session.run(statement, During::Bookkeeping).await?;

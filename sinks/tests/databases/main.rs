@@ -17,6 +17,7 @@ mod catalogue;
 mod contract;
 mod faults;
 mod insert_if_new;
+mod migrations;
 mod mysql;
 mod processed_events;
 mod redis;

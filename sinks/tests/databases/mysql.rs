@@ -25,8 +25,7 @@ on_each!(on_mysql, on_mariadb: [
     a_trigger_refuses_a_row,
     a_row_that_another_writer_makes_meanwhile,
     values_that_the_server_would_change,
-    bookkeeping_goes_where_it_is_told,
-    a_migration_that_was_cut_short_is_ended
+    bookkeeping_goes_where_it_is_told
 ]);
 
 fn named(fault: &Fault) -> (FaultClass, &str) {
@@ -250,17 +249,6 @@ async fn bookkeeping_goes_where_it_is_told(world: World) {
     let table = elsewhere.database.describe(&TableName::parse("journal")).await.unwrap();
     assert!(table.warnings.iter().any(|warning| warning.contains("what restores one must restore the other")), "{:?}", table.warnings);
     world.run(&format!("DROP DATABASE {name}")).await;
-}
-
-/// Every CREATE takes effect by itself: a worker may have ended between two.
-async fn a_migration_that_was_cut_short_is_ended(world: World) {
-    let Bookkeeping::Needed { statements, .. } = world.database.bookkeeping().await.unwrap() else { panic!() };
-    for statement in &statements[..2] {
-        world.run(statement).await;
-    }
-    assert!(matches!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Needed { .. }));
-    world.database.migrate().await.unwrap();
-    assert_eq!(world.database.bookkeeping().await.unwrap(), Bookkeeping::Current);
 }
 
 #[tokio::test]
