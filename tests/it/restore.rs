@@ -69,7 +69,8 @@ fn a_database_restored_under_working_workers_heals_from_the_topic(kind: &str, ro
     job.send(101, 5_000);
     let stream = Stream::start(&job.topic, 102);
     let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
-    wait_until(seconds(60), "both workers work", || workers.iter().all(|worker| worker.applied() > 0.0));
+    // On a new server the bookkeeping tables are made first, by one of them, which takes a busy machine its time.
+    wait_until(seconds(120), "both workers work", || workers.iter().all(|worker| worker.applied() > 0.0));
     for round in rounds {
         server.copy(round);
         let copied = wait_for(seconds(60), "the copy is counted", || job.try_applied());

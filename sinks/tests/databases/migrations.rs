@@ -347,7 +347,7 @@ async fn any_statements_that_were_run_are_gone_on_with(world: World) {
         let noted = world.rows(&["version"], &format!("FROM {name}.oncesink_schema ORDER BY version")).await;
         assert_eq!(noted, all_versions(&world), "after {cut} statements");
         let rows = world.rows(&["count(*)"], &format!("FROM {name}.oncesink_processed_event_generation")).await;
-        assert_eq!((rows, world.rows(&["count(*)"], &format!("FROM {name}.oncesink_tombstone_lock")).await), (vec!["1".to_owned()], vec!["64".to_owned()]));
+        assert_eq!((rows, world.rows(&["count(*)"], &format!("FROM {name}.oncesink_tombstone_lock")).await), (vec!["1".to_owned()], vec!["4096".to_owned()]));
         everything_works(&cut_short, &mut cut_short.worker("orders", WriteMode::Upsert, Some("v")).await).await;
         world.run(&format!("DROP DATABASE {name}; DELETE FROM orders")).await;
     }

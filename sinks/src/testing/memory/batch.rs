@@ -136,7 +136,7 @@ fn take(state: &mut State, batch: &Batch, place: &Place<'_>, applied: &mut Appli
             return Ok(());
         }
     }
-    match row::apply(state, &batch.pipeline, rows, place.row, mistake).map_err(ApplyError::Failed)? {
+    match row::apply(state, &batch.pipeline, rows, place.row, place.partition.at(place.offset), mistake).map_err(ApplyError::Failed)? {
         row::Effect::Applied => {}
         row::Effect::Stale => applied.stale[place.rows] += 1,
         row::Effect::Found => applied.deduplicated[place.rows] += 1,

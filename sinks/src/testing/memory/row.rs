@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     fault::{Fault, FaultClass},
-    model::{Cell, Operation, Rows, Rule, WriteMode},
+    model::{Cell, Coordinate, Operation, Rows, Rule, WriteMode},
     testing::Value,
 };
 
@@ -35,15 +35,17 @@ struct Meeting<'a> {
     found: Option<usize>,
     /// The column of the version.
     version: Option<usize>,
+    /// Where the record stands in the log.
+    at: Coordinate,
     mistake: Option<Mistake>,
 }
 
-pub(super) fn apply(state: &mut State, pipeline: &Arc<str>, rows: &Rows, row: usize, mistake: Option<Mistake>) -> Result<Effect, Fault> {
+pub(super) fn apply(state: &mut State, pipeline: &Arc<str>, rows: &Rows, row: usize, at: Coordinate, mistake: Option<Mistake>) -> Result<Effect, Fault> {
     let given = given(state, rows, row, mistake)?;
     let key: Key = rows.target.key.iter().map(|position| given[rows.target.columns[*position]].clone().unwrap_or(Value::Null)).collect();
     let found = find(state, rows, &key);
     let version = rows.target.version.map(|position| rows.target.columns[position]).filter(|_| mistake != Some(Mistake::VersionsAreIgnored));
-    let meeting = Meeting { pipeline, rows, given, key, found, version, mistake };
+    let meeting = Meeting { pipeline, rows, given, key, found, version, at, mistake };
     match (rows.operations[row], rows.target.write) {
         (Operation::Write, WriteMode::Append) => meeting.append(state),
         (Operation::Write, mode) => meeting.write(state, mode),
@@ -88,7 +90,7 @@ impl Meeting<'_> {
             let own = self.given[column].clone().unwrap_or(Value::Null);
             let tombstone = state.tombstones.get(&self.place()).filter(|_| !self.makes(Mistake::TombstonesAreIgnored));
             let row_is_newer = self.found.is_some_and(|row| is_newer(&state.rows[row][column], &own, self.mistake));
-            if row_is_newer || tombstone.is_some_and(|tombstone| is_newer(&tombstone.version, &own, self.mistake)) {
+            if row_is_newer || tombstone.is_some_and(|tombstone| self.comes_too_late(tombstone, &own)) {
                 return Ok(Effect::Stale);
             }
         }
@@ -102,6 +104,12 @@ impl Meeting<'_> {
             None if makes_rows || self.makes(Mistake::UpdateMakesRows) => self.insert(state),
             None => Ok(Effect::Applied),
         }
+    }
+
+    /// Of one version a write is later only behind the delete, in its partition. NULL is no version: what comes later is later.
+    fn comes_too_late(&self, tombstone: &Tombstone, own: &Value) -> bool {
+        let is_behind = self.at.partition == tombstone.deleted_by.partition && self.at.offset > tombstone.deleted_by.offset;
+        is_newer(&tombstone.version, own, self.mistake) || (tombstone.version == *own && *own != Value::Null && !is_behind)
     }
 
     fn change(&self, state: &mut State, row: usize, mode: WriteMode) -> Result<Effect, Fault> {
@@ -137,7 +145,7 @@ impl Meeting<'_> {
                 // Without one of its own it has that of what it deletes, and of the delete before.
                 None => in_row.max(remembered).unwrap_or(Value::Null),
             };
-            state.tombstones.insert(self.place(), Tombstone { version, at: Instant::now() });
+            state.tombstones.insert(self.place(), Tombstone { version, deleted_by: self.at.clone(), at: Instant::now() });
         }
         let Some(row) = self.found else { return Ok(Effect::Applied) };
         if operation == Operation::Delete || self.makes(Mistake::MarksDelete) {

@@ -9,7 +9,7 @@ use std::{
 use super::Mistake;
 use crate::{
     checkpoint::{CheckpointRow, Expired, Expiry},
-    model::{BatchId, Delivery, Generated, Identifier, KeyEquality, Kind, NextOffset, Partition, Span, Table, TableColumn, TableName, UniqueKey},
+    model::{BatchId, Coordinate, Delivery, Generated, Identifier, KeyEquality, Kind, NextOffset, Partition, Span, Table, TableColumn, TableName, UniqueKey},
     testing::{ColumnType, TableLayout, Value},
 };
 
@@ -44,6 +44,7 @@ pub(super) struct State {
 pub(super) struct Tombstone {
     /// NULL: neither the delete nor what it deleted had one.
     pub version: Value,
+    pub deleted_by: Coordinate,
     pub at: Instant,
 }
 
