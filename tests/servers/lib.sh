@@ -27,18 +27,29 @@ wait_until() {
   done
 }
 
-# Whether the process of a pid file runs, and is the one that belongs to this directory (a pid is given to others later).
+# Makes a process the server of a directory: own_process DIR PID
+own_process() { printf '%s\n' "$2" >"$1/pid"; began "$2" >"$1/began"; }
+
+# When a process that has not ended began, in ticks since the machine's start.
+began() {
+  local stat
+  stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
+  stat="${stat##*) }"
+  [[ "$stat" == [ZX]* ]] || cut -d " " -f 20 <<<"$stat"
+}
+
+# Whether the server of a directory runs. A number is given to other processes later, so it is known by when it began: unlike its
+# command line, that stays the same while the process becomes its program.
 runs() {
-  local pid command
-  pid="$(head -n 1 "$1/pid" 2>/dev/null)" && [ -n "$pid" ] || return 1
-  command="$(tr "\\0" " " 2>/dev/null <"/proc/$pid/cmdline")" && [[ "$command" == *"$1"* ]]
+  local pid began
+  pid="$(cat "$1/pid" 2>/dev/null)" && began="$(began "$pid")" && [ -n "$began" ] && [ "$began" = "$(cat "$1/began")" ]
 }
 gone() { ! runs "$1"; }
 
 # Ends the server of a directory by its pid: stop_pid DIR SIGNAL
 stop_pid() {
   runs "$1" || { rm -f "$1/pid"; return 0; }
-  local pid; pid="$(head -n 1 "$1/pid")"
+  local pid; pid="$(cat "$1/pid")"
   kill -CONT "$pid" 2>/dev/null
   kill "-$2" "$pid" 2>/dev/null
   wait_until 30 gone "$1" || kill -KILL "$pid" 2>/dev/null
