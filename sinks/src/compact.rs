@@ -206,7 +206,7 @@ mod tests {
 
     use super::*;
     use crate::model::{
-        BatchId, Claim, Content, Delivery, Kind, NextOffset, Partition, RecordMark, Rule, Span, Target,
+        Content, Kind, Partition, RecordMark, Rule, Target,
         sample::{self, column},
     };
 
@@ -234,7 +234,7 @@ mod tests {
 
     fn batch(rows: &[Row], write: WriteMode, versioned: bool, key_equality: KeyEquality) -> Batch {
         let partitions = vec![Partition::new("x", 0), Partition::new("x", 1)];
-        let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(write, versioned, key_equality))], ..Content::default() };
+        let mut content = Content { partitions, rows: vec![Rows::new(target(write, versioned, key_equality))], ..Content::default() };
         let push = |columns: &mut [crate::model::Column], position: usize, cell: Option<Option<i64>>| match cell {
             None => columns[position].push_nothing(Presence::Absent),
             Some(None) => columns[position].push_nothing(Presence::Null),
@@ -258,22 +258,7 @@ mod tests {
                 target.finish_row(index as u32, Operation::Write);
             }
         }
-        let span = |partition: &Partition| Span {
-            partition: partition.clone(),
-            claim: Claim::default(),
-            from: NextOffset::ZERO,
-            to: NextOffset::new(1000),
-            durable: NextOffset::ZERO,
-            last: None,
-        };
-        Batch {
-            id: BatchId(1),
-            pipeline: Arc::from("p"),
-            delivery: Delivery::ExactlyOnce,
-            spans: partitions.iter().map(span).collect(),
-            content: Arc::new(content),
-            known: Vec::new(),
-        }
+        sample::batch(content, 1000)
     }
 
     /// What one write or delete does, by itself.

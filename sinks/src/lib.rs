@@ -57,6 +57,7 @@ pub mod processed_events;
 pub mod redis;
 pub mod refusal;
 pub mod remembering;
+mod row_key;
 pub mod screening;
 pub mod session;
 mod session_state;

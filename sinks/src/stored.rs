@@ -1,4 +1,4 @@
-//! What every database keeps in the same columns, and how they are read: checkpoint rows, and the generations of processed events.
+//! What every database keeps in the same columns, and how they are read: checkpoint rows, the generations of processed events, tombstones.
 
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
@@ -6,6 +6,7 @@ use crate::{
     checkpoint::{CheckpointRow, StoredHalt},
     generation::{Generation, Generations},
     model::{BatchId, Claim, ClaimId, Delivery, Epoch, LastRecord, NextOffset, Partition},
+    tombstone_table::StoredTombstone,
 };
 
 /// All but the pipeline, in the order in which [`read`] wants them.
@@ -82,4 +83,14 @@ where
         retention: row.try_get(5)?,
         waits_for: row.try_get(6)?,
     })
+}
+
+/// Reads a tombstone: its key, version, version column, and the record that deleted.
+pub(crate) fn tombstone<R>(row: &R) -> Result<StoredTombstone, sqlx::Error>
+where
+    R: Row,
+    usize: ColumnIndex<R>,
+    String: for<'r> Decode<'r, R::Database> + Type<R::Database>,
+{
+    Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
 }

@@ -4,14 +4,15 @@
 //! a write that comes late, from another partition perhaps, is compared with that. What a batch makes of rows and tombstones is what its
 //! records make of them one by one, in (partition, offset) order.
 
-use std::{cmp::Ordering, collections::BTreeMap, fmt::Write as _};
+use std::{cmp::Ordering, collections::BTreeMap};
 
-use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{
     compact::compare_cells,
     model::{Batch, Cell, Coordinate, Operation, Partition, Rows, Target, WriteMode},
     planted,
+    row_key::row_key,
     version::{Version, cell_of},
 };
 
@@ -74,7 +75,7 @@ impl<'a> KeyedRows<'a> {
     /// `selection`: rows of `rows` that belong to `batch`.
     #[must_use]
     pub fn of(batch: &'a Batch, rows: &'a Rows, selection: &[u32]) -> Self {
-        let mut entries: Vec<(String, u32)> = selection.iter().map(|row| (key(rows, *row), *row)).collect();
+        let mut entries: Vec<(String, u32)> = selection.iter().map(|row| (row_key(rows, *row), *row)).collect();
         let order = |row: u32| (batch.place_in_log(rows, row), row);
         entries.sort_unstable_by(|(left, left_row), (right, right_row)| left.cmp(right).then_with(|| order(*left_row).cmp(&order(*right_row))));
         Self { batch, rows, entries }
@@ -235,58 +236,6 @@ fn newer<'a>(row: Option<Cell<'a>>, tombstone: Option<Cell<'a>>) -> Cell<'a> {
     }
 }
 
-/// As long as every database takes it in the key of a table, beside the names of pipeline and table.
-const MOST_BYTES: usize = 255;
-
-/// The key of a row as text, `{"id":"42"}`, the same for every process and every database. A longer one is known by its hash.
-///
-/// With the names of its columns, and sorted by them: routes may write one table by different keys, and a constraint that is made again
-/// may list its columns in another order.
-fn key(rows: &Rows, row: u32) -> String {
-    let mut text = String::with_capacity(24);
-    text.push('{');
-    let mut key: Vec<usize> = rows.target.key.to_vec();
-    key.sort_unstable_by(|left, right| rows.target.column(*left).name.cmp(&rows.target.column(*right).name));
-    for (index, position) in key.iter().enumerate() {
-        if index > 0 {
-            text.push(',');
-        }
-        quote(&mut text, rows.target.column(*position).name.as_str());
-        text.push(':');
-        match rows.columns.get(*position).and_then(|column| Version::of(column.cell(row as usize))) {
-            Some(Version::Int(value)) => {
-                // Writing to memory cannot fail.
-                let _ = write!(text, "\"{value}\"");
-            }
-            // Zero has two signs.
-            Some(Version::Float(value)) => quote(&mut text, &format!("{:?}", value + 0.0)),
-            Some(value) => quote(&mut text, &value.text(&rows.target.column(*position).kind)),
-            None => text.push_str("null"),
-        }
-    }
-    text.push('}');
-    if text.len() > MOST_BYTES {
-        // A hash that somebody makes two keys for on purpose does him no good: whoever writes such records can delete any key.
-        return format!("xxh3:{:032x}", xxh3_128(text.as_bytes()));
-    }
-    text
-}
-
-/// A JSON string.
-fn quote(text: &mut String, value: &str) {
-    text.push('"');
-    for letter in value.chars() {
-        match letter {
-            '"' | '\\' => text.extend(['\\', letter]),
-            letter if u32::from(letter) < 0x20 => {
-                let _ = write!(text, "\\u{:04x}", u32::from(letter));
-            }
-            letter => text.push(letter),
-        }
-    }
-    text.push('"');
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -297,7 +246,7 @@ mod tests {
     use crate::{
         compact::compact,
         model::{
-            BatchId, Claim, Content, Delivery, KeyEquality, Kind, NextOffset, Partition, Presence, RecordMark, Span, Target, Values,
+            Content, KeyEquality, Kind, Partition, Presence, RecordMark, Target, Values,
             sample::{self, column},
         },
     };
@@ -412,7 +361,7 @@ mod tests {
     /// `first`: the offset of its first record, of whatever partition.
     fn batch(records: &[Record], first: i64, write: WriteMode, equality: KeyEquality) -> Batch {
         let partitions: Vec<Partition> = (0..3).map(|index| Partition::new("x", index)).collect();
-        let mut content = Content { partitions: partitions.clone(), rows: vec![Rows::new(target(write, equality))], ..Content::default() };
+        let mut content = Content { partitions, rows: vec![Rows::new(target(write, equality))], ..Content::default() };
         let int = |rows: &mut Rows, position: usize, value: i64| {
             let Values::Int(values) = &mut rows.columns[position].values else { panic!() };
             values.push(value);
@@ -437,22 +386,7 @@ mod tests {
             }
             rows.finish_row(index as u32, record.operation);
         }
-        let span = |partition: &Partition| Span {
-            partition: partition.clone(),
-            claim: Claim::default(),
-            from: NextOffset::ZERO,
-            durable: NextOffset::ZERO,
-            to: NextOffset::new(first + 1000),
-            last: None,
-        };
-        Batch {
-            id: BatchId(1),
-            pipeline: Arc::from("p"),
-            delivery: Delivery::ExactlyOnce,
-            spans: partitions.iter().map(span).collect(),
-            content: Arc::new(content),
-            known: Vec::new(),
-        }
+        sample::batch(content, first + 1000)
     }
 
     /// Records of few keys and versions, in batches.
@@ -529,22 +463,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_is_one_text() {
-        let columns = vec![column("a\"b", Kind::Text { max_chars: None }, "text", false), column("n", Kind::Float { bits: 64 }, "double precision", false)];
-        let mut target = sample::target("t", columns, WriteMode::Upsert);
-        target.key = vec![1, 0];
-        let mut rows = Rows::new(Arc::new(target));
-        for (row, (text, number)) in [("x\\\n", -0.0), ("\",\"n\":\"0.0", 0.5), (&"x".repeat(300), 1.0), (&"y".repeat(300), 1.0)].into_iter().enumerate() {
-            let Values::Text(texts) = &mut rows.columns[0].values else { panic!() };
-            texts.push(text.as_bytes());
-            let Values::Float(numbers) = &mut rows.columns[1].values else { panic!() };
-            numbers.push(number);
-            rows.columns.iter_mut().for_each(|column| column.presence.push(Presence::Value));
-            rows.finish_row(row as u32, Operation::Write);
-        }
-        assert_eq!(key(&rows, 0), r#"{"a\"b":"x\\\u000a","n":"0.0"}"#);
-        assert_eq!(key(&rows, 1), r#"{"a\"b":"\",\"n\":\"0.0","n":"0.5"}"#);
-        assert!(key(&rows, 2).starts_with("xxh3:") && key(&rows, 2).len() == 37 && key(&rows, 2) != key(&rows, 3));
+    fn a_table_has_one_lock() {
         assert_eq!(lock_number("shop", "public.orders"), lock_number("shop", "public.orders"));
     }
 

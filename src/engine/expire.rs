@@ -18,7 +18,7 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_secs(1);
 /// When the database is asked next, and what it said last.
 #[derive(Debug)]
 pub(super) struct Expiring {
-    pub(super) retention: Duration,
+    retention: Duration,
     pub(super) due: Instant,
     pub(super) is_asked: bool,
     /// Said once, not at each look.
@@ -35,6 +35,16 @@ impl Expiring {
         (!self.is_asked).then_some(self.due)
     }
 
+    /// Whether the database is to be asked now, and for what retention. While the engine ends, it is not.
+    pub(super) fn take_turn(&mut self, now: Instant, phase: Phase) -> Option<Duration> {
+        if self.due()? > now {
+            return None;
+        }
+        self.due = now + look_every(self.retention);
+        self.is_asked = phase == Phase::Running;
+        self.is_asked.then_some(self.retention)
+    }
+
     pub(super) fn says(&mut self, text: String) -> Option<&str> {
         if self.said.as_ref() == Some(&text) {
             return None;
@@ -46,17 +56,9 @@ impl Expiring {
 impl Engine {
     /// One question at a time, in a task of its own: a roll-over may have to wait for batches.
     pub fn expire(&mut self, now: Instant) {
-        if self.expiring.as_ref().and_then(Expiring::due).is_none_or(|due| due > now) {
-            return;
-        }
-        let committed = self.acknowledged();
-        let Some(expiring) = self.expiring.as_mut() else { return };
-        expiring.due = now + look_every(expiring.retention);
-        if self.phase != Phase::Running {
-            return;
-        }
-        expiring.is_asked = true;
-        let expiry = Expiry { pipeline: self.settings.pipeline.clone(), retention: expiring.retention, committed };
+        let phase = self.phase;
+        let Some(retention) = self.expiring.as_mut().and_then(|expiring| expiring.take_turn(now, phase)) else { return };
+        let expiry = Expiry { pipeline: self.settings.pipeline.clone(), retention, committed: self.acknowledged() };
         let (checkpoint, done) = (self.checkpoint.clone(), self.done.clone());
         self.spawn(async move {
             let _ = done.send(Done::Expired(checkpoint.expire(&expiry).await));

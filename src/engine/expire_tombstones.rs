@@ -1,23 +1,19 @@
 //! Deletes are remembered for a while: now and then the database is asked to forget the oldest.
 
-use oncesink_sinks::{fault::Fault, generation::look_every};
+use oncesink_sinks::fault::Fault;
 use tokio::time::Instant;
 
 use super::{
     expire::LOOK_AGAIN,
-    run::{Done, Engine, Phase},
+    run::{Done, Engine},
 };
 
 impl Engine {
     /// One question at a time, in a task of its own.
     pub fn expire_tombstones(&mut self, now: Instant) {
-        let Some(expiring) = self.expiring_tombstones.as_mut().filter(|expiring| expiring.due().is_some_and(|due| due <= now)) else { return };
-        expiring.due = now + look_every(expiring.retention);
-        if self.phase != Phase::Running {
-            return;
-        }
-        expiring.is_asked = true;
-        let (retention, pipeline) = (expiring.retention, self.settings.pipeline.clone());
+        let phase = self.phase;
+        let Some(retention) = self.expiring_tombstones.as_mut().and_then(|expiring| expiring.take_turn(now, phase)) else { return };
+        let pipeline = self.settings.pipeline.clone();
         let (checkpoint, done) = (self.checkpoint.clone(), self.done.clone());
         self.spawn(async move {
             let _ = done.send(Done::TombstonesExpired(checkpoint.expire_tombstones(&pipeline, retention).await));

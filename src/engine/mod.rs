@@ -106,7 +106,7 @@ pub struct EngineSettings {
     pub idle_check: Duration,
     /// How long the ids of processed events are kept. None: no route keeps any.
     pub processed_event_retention: Option<Duration>,
-    /// How long deletes are remembered. None: no route has a version and deletes.
+    /// How long deletes are remembered. None: no route compares with deletes.
     pub tombstone_retention: Option<Duration>,
 }
 

@@ -144,8 +144,7 @@ fn warnings(target: &Target) -> Vec<String> {
 
 /// Tombstones know keys as texts.
 fn several_spellings(config: &RouteConfig, target: &Target) -> Option<String> {
-    let deletes = matches!(config.tombstone, Tombstone::Delete | Tombstone::Mark(_));
-    (deletes && target.version.is_some() && target.key_equality == KeyEquality::Database).then(|| {
+    (config.remembers_deletes() && target.key_equality == KeyEquality::Database).then(|| {
         let names: Vec<&str> = target.key.iter().map(|position| target.column(*position).name.as_str()).collect();
         format!(
             "only the database knows which values of ({}) are one key: a delete is remembered for the spelling that it came with, and a late write with another one brings the row back",

@@ -5,12 +5,9 @@ use std::collections::BTreeSet;
 use crate::{
     database::{Database, Kind},
     event_log::{create_tables, file, rows},
-    file::PipelineFile,
     kafka::Outgoing,
-    main_job::kill_at_work,
-    random::Random,
+    main_job::{stop_all, two_killed_at_work, wait_until_committed},
     servers::Server,
-    tier::count,
     topic::Topic,
     wait::{seconds, wait_until},
     worker::Worker,
@@ -34,14 +31,6 @@ fn lost(worker: &Worker) -> f64 {
     worker.metric("oncesink_records_total", &[r#"outcome="lost""#]).unwrap_or(0.0)
 }
 
-#[track_caller]
-fn wait_until_committed(topic: &Topic, file: &PipelineFile, workers: &mut [Worker]) {
-    wait_until(seconds(120), "the group has committed everything", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        topic.lag(&file.group()) == Some(0)
-    });
-}
-
 /// Two workers, killed at work: nothing twice, and something may be missing. In fair weather nothing is.
 fn killed(kind: Kind, label: &str) {
     let topic = Topic::create(label, 6);
@@ -49,16 +38,9 @@ fn killed(kind: Kind, label: &str) {
     create_tables(&database);
     let file = file(label, &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
     topic.send(&records(0, 40_000));
-    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
-    let mut workers: Vec<Worker> = (0..2).map(start).collect();
-    let mut random = Random::seeded(5);
-    for number in 1..=count(3, 12) {
-        let victim = usize::try_from(random.below(2)).expect("small");
-        kill_at_work(&mut workers, victim, number);
-        workers[victim] = start(victim);
-    }
-    wait_until_committed(&topic, &file, &mut workers);
-    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    let mut workers = two_killed_at_work(&file, 5);
+    wait_until_committed(seconds(120), &[&topic], &file, &mut workers);
+    stop_all(&mut workers);
     let written = assert_none_twice(&database);
     println!("{label}: {} of 40000 missing", 40_000 - written);
     assert!(written > 20_000, "most of it is there");
@@ -107,7 +89,7 @@ fn what_an_outage_costs_is_counted() {
     server.crash();
     wait_until(seconds(60), "something is lost", || lost(&workers[0]) > 0.0);
     server.start();
-    wait_until_committed(&topic, &file, &mut workers);
+    wait_until_committed(seconds(120), &[&topic], &file, &mut workers);
     wait_until(seconds(60), "all is written or lost", || workers[0].applied() + lost(&workers[0]) >= 30_000.0);
     let counted = lost(&workers[0]);
     assert_eq!(workers[0].stop(), Some(0));

@@ -7,10 +7,8 @@ use crate::{
     event_log::{WEEK, create_tables, file, rows},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::kill_at_work,
-    random::Random,
+    main_job::{kill_at_work, stop_all, two_killed_at_work, wait_until_committed},
     servers::{ask_redis, shared_redis},
-    tier::count,
     topic::Topic,
     wait::{seconds, wait_until},
     worker::{Worker, path},
@@ -57,19 +55,10 @@ fn mixed(kind: Kind, label: &str) {
     };
     let routes = format!("routes:\n{}", tables.iter().map(route).collect::<String>());
     let file = PipelineFile::new(label, &tables[0].topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
-    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
-    let mut workers: Vec<Worker> = (0..2).map(start).collect();
-    let mut random = Random::seeded(7);
-    for number in 1..=count(3, 12) {
-        let victim = usize::try_from(random.below(2)).expect("small");
-        kill_at_work(&mut workers, victim, number);
-        workers[victim] = start(victim);
-    }
-    wait_until(seconds(180), "the group has committed everything", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        tables.iter().all(|table| table.topic.lag(&file.group()) == Some(0))
-    });
-    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    let mut workers = two_killed_at_work(&file, 7);
+    let topics: Vec<&Topic> = tables.iter().map(|table| &table.topic).collect();
+    wait_until_committed(seconds(180), &topics, &file, &mut workers);
+    stop_all(&mut workers);
     assert_eq!(counted(&database, "money"), (RECORDS, RECORDS), "of the money everything once");
     let (events, different) = counted(&database, "events");
     assert_eq!(different, RECORDS, "of the events everything");

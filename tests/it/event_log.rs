@@ -12,12 +12,10 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::kill_at_work,
+    main_job::{stop_all, two_killed_at_work, wait_until_committed},
     random::Random,
-    tier::count,
     topic::Topic,
-    wait::{seconds, wait_until},
-    worker::Worker,
+    wait::seconds,
 };
 
 const PARTITIONS: i32 = 6;
@@ -123,11 +121,6 @@ pub fn assert_latest(topic: &Topic, database: &Database) {
     assert!(rows.iter().copied().eq(expected), "latest is not the highest version of each key");
 }
 
-/// How often a worker is killed at work.
-pub fn kills() -> u32 {
-    count(3, 12)
-}
-
 /// Each event at least once; how many rows there are that repeat an event.
 #[track_caller]
 pub fn repeats(topic: &Topic, database: &Database) -> usize {
@@ -160,21 +153,9 @@ pub fn kill_by_keys(kind: Kind, label: &str, keys: Keys<'_>, also: &str) -> (Top
     let routes = format!("routes:\n{}{}", log_route(&topic.name, keys.log), latest_route(&topic.name, keys.latest));
     let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }").also(also);
     topic.send(&events(1));
-    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
-    let mut workers: Vec<Worker> = (0..2).map(start).collect();
-    let mut random = Random::seeded(3);
-    for number in 1..=kills() {
-        let victim = usize::try_from(random.below(2)).expect("small");
-        kill_at_work(&mut workers, victim, number);
-        workers[victim] = start(victim);
-    }
-    wait_until(seconds(180), "the group has committed everything", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        topic.lag(&file.group()) == Some(0)
-    });
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
-    }
+    let mut workers = two_killed_at_work(&file, 3);
+    wait_until_committed(seconds(180), &[&topic], &file, &mut workers);
+    stop_all(&mut workers);
     assert_latest(&topic, &database);
     (topic, database)
 }

@@ -130,6 +130,40 @@ pub fn kill_at_work(workers: &mut [Worker], victim: usize, number: u32) {
     });
 }
 
+/// How often one of [`two_killed_at_work`] is killed.
+pub fn kills() -> u32 {
+    count(3, 12)
+}
+
+/// Two static members, one of which is killed again and again at work and comes back; both run.
+#[track_caller]
+pub fn two_killed_at_work(file: &PipelineFile, seed: u64) -> Vec<Worker> {
+    let start = |index: usize| Worker::start_with(file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
+    let mut workers: Vec<Worker> = (0..2).map(start).collect();
+    let mut random = Random::seeded(seed);
+    for number in 1..=kills() {
+        let victim = usize::try_from(random.below(2)).expect("small");
+        kill_at_work(&mut workers, victim, number);
+        workers[victim] = start(victim);
+    }
+    workers
+}
+
+#[track_caller]
+pub fn wait_until_committed(limit: Duration, topics: &[&Topic], file: &PipelineFile, workers: &mut [Worker]) {
+    wait_until(limit, "the group has committed everything", || {
+        workers.iter_mut().for_each(Worker::assert_runs);
+        topics.iter().all(|topic| topic.lag(&file.group()) == Some(0))
+    });
+}
+
+#[track_caller]
+pub fn stop_all(workers: &mut [Worker]) {
+    for worker in workers {
+        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
+    }
+}
+
 /// Two workers, and three as well in the long tier.
 fn main_jobs(kind: Kind, label: &str, members: Members) {
     for workers in 2..=count(2, 3) {

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events, kills, repeats},
+    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events, repeats},
     file::PipelineFile,
     kafka::Outgoing,
+    main_job::{kills, wait_until_committed},
     servers::{Server, ask_redis, shared_redis},
     topic::Topic,
     wait::{pause, seconds, wait_until},
@@ -105,10 +106,7 @@ impl Job {
 
     #[track_caller]
     fn end(&self, workers: &mut [Worker]) {
-        wait_until(seconds(120), "the group has committed everything", || {
-            workers.iter_mut().for_each(Worker::assert_runs);
-            self.topic.lag(&self.file.group()) == Some(0)
-        });
+        wait_until_committed(seconds(120), &[&self.topic], &self.file, workers);
     }
 }
 

@@ -6,9 +6,8 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::kill_at_work,
+    main_job::{stop_all, two_killed_at_work, wait_until_committed},
     random::Random,
-    tier::count,
     topic::Topic,
     wait::{seconds, wait_until},
     worker::Worker,
@@ -67,21 +66,9 @@ fn highest_version_stays(kind: Kind, label: &str, keys: &str) {
     let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }");
     let (records, newest) = records(7);
     topic.send(&records);
-    let start = |index: usize| Worker::start_with(&file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
-    let mut workers: Vec<Worker> = (0..2).map(start).collect();
-    let mut random = Random::seeded(5);
-    for number in 1..=count(3, 12) {
-        let victim = usize::try_from(random.below(2)).expect("small");
-        kill_at_work(&mut workers, victim, number);
-        workers[victim] = start(victim);
-    }
-    wait_until(seconds(180), "the group has committed everything", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        topic.lag(&file.group()) == Some(0)
-    });
-    for worker in &mut workers {
-        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
-    }
+    let mut workers = two_killed_at_work(&file, 5);
+    wait_until_committed(seconds(180), &[&topic], &file, &mut workers);
+    stop_all(&mut workers);
     let rows = database.rows("SELECT id, version, note FROM orders");
     let found: BTreeMap<u64, (u64, String)> = rows
         .into_iter()

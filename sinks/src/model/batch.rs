@@ -194,14 +194,13 @@ impl Batch {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::Claim;
+    use crate::model::sample;
 
     fn batch(offsets: &[i64]) -> Batch {
         let partition = Partition::new("x", 0);
         let mark = |offset: &i64| RecordMark { offset: *offset, timestamp: 0, hash: 0, partition: 0 };
-        let content = Content { partitions: vec![partition.clone()], records: offsets.iter().map(mark).collect(), ..Content::default() };
-        let span = Span { partition, claim: Claim::default(), from: NextOffset::ZERO, to: NextOffset::new(100), durable: NextOffset::ZERO, last: None };
-        Batch { id: BatchId(1), pipeline: Arc::from("p"), delivery: Delivery::ExactlyOnce, spans: vec![span], content: Arc::new(content), known: Vec::new() }
+        let content = Content { partitions: vec![partition], records: offsets.iter().map(mark).collect(), ..Content::default() };
+        sample::batch(content, 100)
     }
 
     #[test]

@@ -1,8 +1,11 @@
-//! A table and its target, for tests of what is made of them.
+//! A table, its target and a batch, for tests of what is made of them.
 
 use std::sync::Arc;
 
-use super::{Generated, Identifier, KeyEquality, Kind, Table, TableColumn, TableName, Target, UniqueKey, WriteMode};
+use super::{
+    Batch, BatchId, Claim, Content, Delivery, Generated, Identifier, KeyEquality, Kind, NextOffset, Partition, Span, Table, TableColumn, TableName, Target,
+    UniqueKey, WriteMode,
+};
 
 pub(crate) fn column(name: &str, kind: Kind, declared: &str, nullable: bool) -> TableColumn {
     TableColumn { name: Identifier::new(name), kind, declared: declared.to_owned(), nullable, has_default: false, generated: Generated::No }
@@ -28,5 +31,25 @@ pub(crate) fn target(table: &str, columns: Vec<TableColumn>, write: WriteMode) -
         write,
         dedup: Vec::new(),
         accumulate: Vec::new(),
+    }
+}
+
+/// Everything of the content's partitions below `to`.
+pub(crate) fn batch(content: Content, to: i64) -> Batch {
+    let span = |partition: &Partition| Span {
+        partition: partition.clone(),
+        claim: Claim::default(),
+        from: NextOffset::ZERO,
+        to: NextOffset::new(to),
+        durable: NextOffset::ZERO,
+        last: None,
+    };
+    Batch {
+        id: BatchId(1),
+        pipeline: Arc::from("p"),
+        delivery: Delivery::ExactlyOnce,
+        spans: content.partitions.iter().map(span).collect(),
+        content: Arc::new(content),
+        known: Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     fault::{During, Fault},
     model::Kind,
     session::Step,
+    stored,
     tombstone_table::{LockMode, StoredTombstone, TableLock, TombstoneTable, TombstonesOf, in_buckets},
     version::Version,
 };
@@ -55,12 +56,7 @@ impl TombstoneTable for MySqlSession {
             for key in keys {
                 query = query.bind(*key);
             }
-            found.extend(
-                self.fetch(query, During::Bookkeeping, |row| {
-                    Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
-                })
-                .await?,
-            );
+            found.extend(self.fetch(query, During::Bookkeeping, stored::tombstone).await?);
         }
         Ok(found)
     }

@@ -10,6 +10,7 @@ use crate::{
     execute::{self, quoted_text},
     fault::{During, Fault},
     session::Step,
+    stored,
     tombstone_table::{LockMode, StoredTombstone, TableLock, TombstoneTable, TombstonesOf},
     version::Version,
     write_plan::RowsToWrite,
@@ -75,10 +76,7 @@ impl TombstoneTable for PostgresSession {
     async fn read_tombstones(&mut self, of: TombstonesOf<'_>, keys: &[&str]) -> Result<Vec<StoredTombstone>, Fault> {
         let statement = self.tombstones.read.clone();
         let query = sqlx::query(execute::text(&statement)).bind(of.pipeline).bind(of.table).bind(keys);
-        self.fetch(query, During::Bookkeeping, |row| {
-            Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
-        })
-        .await
+        self.fetch(query, During::Bookkeeping, stored::tombstone).await
     }
 
     async fn read_versions(&mut self, step: &Step<'_>, version: usize) -> Result<Vec<(u32, Option<Version>)>, Fault> {

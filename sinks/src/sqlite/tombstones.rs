@@ -14,6 +14,7 @@ use crate::{
     fault::{During, Fault},
     model::Kind,
     session::Step,
+    stored,
     tombstone_table::{StoredTombstone, TableLock, TombstoneTable, TombstonesOf},
     version::Version,
     write_plan::RowsToWrite,
@@ -64,12 +65,7 @@ impl TombstoneTable for SqliteSession {
             for key in keys {
                 query = query.bind(*key);
             }
-            found.extend(
-                self.fetch(query, During::Bookkeeping, |row| {
-                    Ok(StoredTombstone { key: row.try_get(0)?, version: row.try_get(1)?, version_column: row.try_get(2)?, deleted_by: row.try_get(3)? })
-                })
-                .await?,
-            );
+            found.extend(self.fetch(query, During::Bookkeeping, stored::tombstone).await?);
         }
         Ok(found)
     }

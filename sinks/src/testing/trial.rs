@@ -1,7 +1,7 @@
 //! One run of one check: its place, and the processes that it opens there.
 
 use super::{Broken, Feature, Place, Process, TableLayout, Value, fixture::FixtureError, worker::Worker};
-use crate::model::WriteMode;
+use crate::model::{Delivery, WriteMode};
 
 #[derive(Debug)]
 pub(super) struct Trial {
@@ -22,6 +22,14 @@ impl Trial {
     /// A worker of one more process, which holds `orders:0`.
     pub async fn worker(&self, write: WriteMode) -> Result<Worker, Broken> {
         let mut worker = self.worker_without_claim(write).await?;
+        worker.claim().await?;
+        Ok(worker)
+    }
+
+    /// As [`Self::worker`], under a delivery.
+    pub async fn worker_under(&self, delivery: Delivery, write: WriteMode) -> Result<Worker, Broken> {
+        let mut worker = self.worker_without_claim(write).await?;
+        worker.request.wanted[0].delivery = delivery;
         worker.claim().await?;
         Ok(worker)
     }

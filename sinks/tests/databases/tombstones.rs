@@ -13,6 +13,7 @@ use oncesink_sinks::{
     tombstones::lock_number,
 };
 use rand::{Rng, SeedableRng, rngs::SmallRng, seq::SliceRandom};
+use tokio::time::timeout;
 
 use crate::{
     on_each,
@@ -446,7 +447,7 @@ async fn a_delete_and_a_write_of_one_key_wait_for_each_other(world: World) {
     first.lock_tables(&lock(LockMode::Shared)).await.unwrap();
     second.lock_tables(&lock(LockMode::Shared)).await.unwrap();
     second.commit().await.unwrap();
-    let deletes = {
+    let mut deletes = {
         let world = world.clone();
         tokio::spawn(async move {
             let name = table(&world, "orders");
@@ -457,10 +458,7 @@ async fn a_delete_and_a_write_of_one_key_wait_for_each_other(world: World) {
             session.commit().await.unwrap();
         })
     };
-    for _ in 0..30 {
-        tokio::time::sleep(Duration::from_millis(10)).await;
-        assert!(!deletes.is_finished(), "somebody still compares");
-    }
+    assert!(timeout(Duration::from_millis(300), &mut deletes).await.is_err(), "somebody still compares");
     first.commit().await.unwrap();
     deletes.await.unwrap();
     let mut third = session(&world).await;

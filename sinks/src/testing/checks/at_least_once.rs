@@ -17,10 +17,7 @@ use crate::{
 };
 
 async fn worker(trial: &Trial, write: WriteMode) -> Result<Worker, Broken> {
-    let mut worker = trial.worker_without_claim(write).await?;
-    worker.request.wanted[0].delivery = Delivery::AtLeastOnce;
-    worker.claim().await?;
-    Ok(worker)
+    trial.worker_under(Delivery::AtLeastOnce, write).await
 }
 
 pub(super) async fn a_repeat_is_written_again(trial: &Trial) -> Result<(), Broken> {

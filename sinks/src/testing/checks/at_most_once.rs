@@ -16,10 +16,7 @@ use crate::{
 };
 
 async fn worker(trial: &Trial) -> Result<Worker, Broken> {
-    let mut worker = trial.worker_without_claim(trial.any_mode()).await?;
-    worker.request.wanted[0].delivery = Delivery::AtMostOnce;
-    worker.claim().await?;
-    Ok(worker)
+    trial.worker_under(Delivery::AtMostOnce, trial.any_mode()).await
 }
 
 pub(super) async fn what_was_committed_is_not_read_again(trial: &Trial) -> Result<(), Broken> {

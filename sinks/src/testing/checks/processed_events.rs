@@ -110,9 +110,7 @@ pub(super) async fn events_are_kept_for_their_retention(trial: &Trial) -> Result
 }
 
 pub(super) async fn no_event_expires_that_may_be_delivered_again(trial: &Trial) -> Result<(), Broken> {
-    let mut worker = trial.worker_without_claim(WriteMode::Append).await?.with_events("route");
-    worker.request.wanted[0].delivery = Delivery::AtLeastOnce;
-    worker.claim().await?;
+    let mut worker = trial.worker_under(Delivery::AtLeastOnce, WriteMode::Append).await?.with_events("route");
     let checkpoint = worker.process.checkpoint.clone();
     worker.write(&[event(1, "a"), event(2, "b")]).await?;
     let looks = async |committed| {
