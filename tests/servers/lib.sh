@@ -30,12 +30,14 @@ wait_until() {
 # Makes a process the server of a directory: own_process DIR PID
 own_process() { printf '%s\n' "$2" >"$1/pid"; began "$2" >"$1/began"; }
 
-# When a process that has not ended began, in ticks since the machine's start.
+# When a process that has not ended began, in ticks since the machine's start. A killed one has its port and its files until the last of
+# its threads has ended, though the first of them is a zombie by then.
 began() {
-  local stat
+  local stat threads
   stat="$(cat "/proc/$1/stat" 2>/dev/null)" || return 1
   stat="${stat##*) }"
-  [[ "$stat" == [ZX]* ]] || cut -d " " -f 20 <<<"$stat"
+  threads=("/proc/$1/task/"*)
+  [[ "$stat" == [ZX]* ]] && ((${#threads[@]} < 2)) || cut -d " " -f 20 <<<"$stat"
 }
 
 # Whether the server of a directory runs. A number is given to other processes later, so it is known by when it began: unlike its
