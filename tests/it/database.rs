@@ -141,34 +141,61 @@ impl Database {
     }
 
     pub fn try_rows(&self, sql: &str) -> Result<Vec<TextRow>, sqlx::Error> {
-        // Raw SQL comes back as text, whatever its type: what is compared is what the database prints.
         block_on(async {
-            match self {
-                Self::Postgres { url } => {
-                    let mut connection = PgConnection::connect(url).await?;
-                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
-                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
-                    connection.close().await?;
-                    Ok(rows)
-                }
-                Self::MySql { url } | Self::MariaDb { url } => {
-                    let mut connection = MySqlConnection::connect(url).await?;
-                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
-                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
-                    connection.close().await?;
-                    Ok(rows)
-                }
-                Self::Sqlite { path } => {
-                    let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(crate::wait::seconds(60));
-                    let mut connection = SqliteConnection::connect_with(&options).await?;
-                    let rows = connection.fetch_all(sqlx::raw_sql(AssertSqlSafe(sql.to_owned()))).await?;
-                    let rows = rows.iter().map(|row| (0..row.len()).map(|index| row.get_unchecked(index)).collect()).collect();
-                    connection.close().await?;
-                    Ok(rows)
-                }
+            let mut session = self.connect().await?;
+            let rows = session.try_rows(sql).await?;
+            session.close().await?;
+            Ok(rows)
+        })
+    }
+
+    /// To ask more than once: a session of its own each time costs what a figure measures.
+    pub async fn connect(&self) -> Result<Session, sqlx::Error> {
+        Ok(match self {
+            Self::Postgres { url } => Session::Postgres(PgConnection::connect(url).await?),
+            Self::MySql { url } | Self::MariaDb { url } => Session::MySql(MySqlConnection::connect(url).await?),
+            Self::Sqlite { path } => {
+                let options = sqlx::sqlite::SqliteConnectOptions::new().filename(path).create_if_missing(true).busy_timeout(crate::wait::seconds(60));
+                Session::Sqlite(SqliteConnection::connect_with(&options).await?)
             }
         })
     }
+}
+
+/// Open on a database.
+#[derive(Debug)]
+pub enum Session {
+    Postgres(PgConnection),
+    MySql(MySqlConnection),
+    Sqlite(SqliteConnection),
+}
+
+impl Session {
+    pub async fn try_rows(&mut self, sql: &str) -> Result<Vec<TextRow>, sqlx::Error> {
+        // Raw SQL comes back as text, whatever its type: what is compared is what the database prints.
+        let sql = sqlx::raw_sql(AssertSqlSafe(sql.to_owned()));
+        Ok(match self {
+            Self::Postgres(connection) => connection.fetch_all(sql).await?.iter().map(texts).collect(),
+            Self::MySql(connection) => connection.fetch_all(sql).await?.iter().map(texts).collect(),
+            Self::Sqlite(connection) => connection.fetch_all(sql).await?.iter().map(texts).collect(),
+        })
+    }
+
+    async fn close(self) -> Result<(), sqlx::Error> {
+        match self {
+            Self::Postgres(connection) => connection.close().await,
+            Self::MySql(connection) => connection.close().await,
+            Self::Sqlite(connection) => connection.close().await,
+        }
+    }
+}
+
+fn texts<R: Row>(row: &R) -> TextRow
+where
+    usize: sqlx::ColumnIndex<R>,
+    for<'r> Option<String>: sqlx::Decode<'r, R::Database>,
+{
+    (0..row.len()).map(|index| row.get_unchecked(index)).collect()
 }
 
 mod tests {

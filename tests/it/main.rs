@@ -25,6 +25,7 @@ mod trail;
 mod wait;
 mod worker;
 
+mod accumulate;
 mod alter_table;
 mod architecture;
 mod at_most_once;

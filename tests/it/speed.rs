@@ -3,6 +3,7 @@
 
 mod backends;
 mod cpu;
+mod known_ids;
 
 use std::{
     thread,
@@ -10,11 +11,11 @@ use std::{
 };
 
 use serde_json::Value;
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+use sqlx::{AssertSqlSafe, Connection, Executor, SqliteConnection};
 use tokio::runtime::{self, Runtime};
 
 use crate::{
-    database::{Database, Kind},
+    database::{Database, Kind, Session},
     file::PipelineFile,
     kafka::{Outgoing, Producer, Record},
     random::Random,
@@ -83,11 +84,13 @@ fn run_with(topic: &Topic, database: &Database, count: usize, keys: &str, also: 
     create_table(database);
     let route = format!("routes: [ {{ topic: {}, table: orders, version: version, {keys} }} ]\n", topic.name);
     let file = PipelineFile::new("speed", topic, database, &route).also(also);
-    let table = if database.kind() == Kind::Postgres { "oncesink.oncesink_checkpoint" } else { "oncesink_checkpoint" };
-    let sql = format!("SELECT CAST(coalesce(sum(durable), 0) AS text) FROM {table} WHERE pipeline = '{}'", file.name);
-    let mut checkpoint = Checkpoint::of(database, sql);
+    run_file(&file, topic, database, count)
+}
+
+fn run_file(file: &PipelineFile, topic: &Topic, database: &Database, count: usize) -> Run {
+    let mut checkpoint = Checkpoint::of(database, topic);
     let began = Instant::now();
-    let mut worker = Worker::start(&file);
+    let mut worker = Worker::start(file);
     let (mut first, mut at_fifth, mut rate) = (None, None, 0.0);
     let all = i64::try_from(count).expect("a count");
     wait_until(seconds(600), "every record is applied", || {
@@ -110,34 +113,26 @@ fn run_with(topic: &Topic, database: &Database, count: usize, keys: &str, also: 
     Run { first: first.expect("rows came"), rate, peak, own }
 }
 
-/// Asks for the checkpoint over one connection: making one each time costs what is measured.
-struct Checkpoint<'a> {
-    database: &'a Database,
+/// Asks for the checkpoint over one session: making one each time costs what is measured.
+struct Checkpoint {
     runtime: Runtime,
-    connection: Option<PgConnection>,
+    session: Session,
     sql: String,
 }
 
-impl<'a> Checkpoint<'a> {
-    fn of(database: &'a Database, sql: String) -> Self {
+impl Checkpoint {
+    /// The sum over the partitions of a topic.
+    fn of(database: &Database, topic: &Topic) -> Self {
         let runtime = runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
-        let connection = match database {
-            Database::Postgres { url } => Some(runtime.block_on(PgConnection::connect(url)).expect("a connection")),
-            Database::MySql { .. } | Database::MariaDb { .. } | Database::Sqlite { .. } => None,
-        };
-        Self { database, runtime, connection, sql }
+        let session = runtime.block_on(database.connect()).expect("a session");
+        let sql = format!("SELECT coalesce(sum(durable), 0) FROM {} WHERE topic = '{}'", database.checkpoints(), topic.name);
+        Self { runtime, session, sql }
     }
 
     /// 0 while the bookkeeping tables are not there.
     fn durable(&mut self) -> i64 {
-        let text = match &mut self.connection {
-            Some(connection) => {
-                let row = self.runtime.block_on(connection.fetch_one(sqlx::raw_sql(AssertSqlSafe(self.sql.clone()))));
-                row.ok().and_then(|row| row.get_unchecked::<Option<String>, _>(0))
-            }
-            None => self.database.try_rows(&self.sql).ok().and_then(|rows| rows[0][0].clone()),
-        };
-        text.and_then(|text| text.parse().ok()).unwrap_or(0)
+        let rows = self.runtime.block_on(self.session.try_rows(&self.sql)).unwrap_or_default();
+        rows.first().and_then(|row| row[0].as_deref()?.parse().ok()).unwrap_or(0)
     }
 }
 

@@ -33,6 +33,7 @@ on_each!(
     the_longest_retention_holds_for_all,
     nothing_expires_that_kafka_may_deliver_again,
     thousands_of_ids_are_told_apart,
+    an_expiry_holds_no_writer_up,
 );
 
 /// A file has one transaction at a time.
@@ -304,4 +305,64 @@ async fn a_roll_over_gets_through_under_load(world: World) {
         writer.await.unwrap();
     }
     assert!(slowest < Duration::from_secs(1), "{slowest:?}");
+}
+
+/// While a hundred thousand ids expire, no batch of another writer takes longer than 50 ms; on a machine that is busy with other tests, hardly
+/// longer than the longest just before.
+async fn an_expiry_holds_no_writer_up(world: World) {
+    let worker = worker(&world).await;
+    let (ended, batches, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let writer = {
+        let (world, ended, batches, longest) = (world.clone(), ended.clone(), batches.clone(), longest.clone());
+        tokio::spawn(async move {
+            let mut session = world.database.connect().await.unwrap();
+            for round in 0.. {
+                if ended.load(Ordering::Relaxed) {
+                    return;
+                }
+                let ids: Vec<String> = (0..100).map(|number| format!("w-{round:08}-{number:04}")).collect();
+                let ids: Vec<&str> = ids.iter().map(String::as_str).collect();
+                let began = Instant::now();
+                session.begin().await.unwrap();
+                mark(session.as_mut(), rand::random(), &ids).await;
+                session.commit().await.unwrap();
+                longest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
+                batches.fetch_add(1, Ordering::Relaxed);
+            }
+        })
+    };
+    let write = async |more: u64| {
+        let wanted = batches.load(Ordering::Relaxed) + more;
+        let deadline = Instant::now() + Duration::from_secs(60);
+        while batches.load(Ordering::Relaxed) < wanted {
+            assert!(Instant::now() < deadline, "the writer stands still");
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        Duration::from_micros(longest.swap(0, Ordering::Relaxed))
+    };
+    let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
+    for round in 0..3 {
+        let mut fills = world.database.connect().await.unwrap();
+        for part in 0..100 {
+            let ids: Vec<String> = (0..1000).map(|number| format!("e-{round}-{part:04}-{number:04}")).collect();
+            fills.begin().await.unwrap();
+            mark(fills.as_mut(), rand::random(), &ids.iter().map(String::as_str).collect::<Vec<_>>()).await;
+            fills.commit().await.unwrap();
+        }
+        drop(fills);
+        roll_over(&worker.sink).await;
+        roll_over(&worker.sink).await;
+        write(2).await;
+        before.push(write(100).await);
+        // The ids are forgotten, and then their table is emptied.
+        roll_over(&worker.sink).await;
+        assert_eq!(expire(&worker.sink, Duration::from_secs(3600), Vec::new()).await, Expired::Emptied);
+        meanwhile.push(write(2).await);
+    }
+    ended.store(true, Ordering::Relaxed);
+    writer.await.unwrap();
+    println!("{:?}: the longest batches before {before:?}, while 100,000 ids expire {meanwhile:?}", world.kind());
+    before.sort_unstable();
+    meanwhile.sort_unstable();
+    assert!(meanwhile[1] <= Duration::from_millis(50) || meanwhile[1] <= 2 * before[1], "{meanwhile:?}, and {before:?} before");
 }

@@ -1,0 +1,138 @@
+//! A long memory hardly makes a record dearer: the same events beside a million known ids, and beside ten million.
+
+use super::{ROUNDS, Run, cpu, median, run_file};
+use crate::{
+    database::{Database, Kind},
+    file::PipelineFile,
+    kafka::{Outgoing, Producer},
+    random::Random,
+    servers::{Server, unique},
+    topic::Topic,
+    worker::oncesink,
+};
+
+const EVENTS: usize = 400_000;
+
+/// As digits: ten to the power of six and seven.
+const SIZES: [usize; 2] = [6, 7];
+
+fn events(brokers: &str, label: &str, seed: u64) -> Topic {
+    let topic = Topic::create_on(brokers, label, 4);
+    let producer = Producer::new(brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")]);
+    let mut random = Random::seeded(seed);
+    for number in 0..EVENTS {
+        let event = format!("{:016x}{:016x}", random.next(), random.next());
+        producer.send(&Outgoing::json(number.to_string(), format!(r#"{{"event":"{event}","amount":{number}}}"#)));
+    }
+    producer.flush();
+    topic
+}
+
+/// A pipeline that knows so many ids, in the table that takes new ones and in the two that are looked at beside it.
+struct Memory {
+    database: Database,
+    name: String,
+}
+
+const ROUTE: &str = "events";
+
+impl Memory {
+    fn file(&self, label: &str, topic: &Topic) -> PipelineFile {
+        let route = format!(
+            "routes: [ {{ name: {ROUTE}, topic: {}, table: log, write: append, delivery: at-least-once, dedup: [processed-event], event_id: value.event }} ]\n",
+            topic.name
+        );
+        PipelineFile::new(label, topic, &self.database, &route).named(&self.name)
+    }
+
+    fn filled(label: &str, database: Database, topic: &Topic, digits: usize) -> Self {
+        let integer = if database.kind() == Kind::Sqlite { "INTEGER" } else { "bigint" };
+        database.execute(&format!("CREATE TABLE log (event varchar(40), amount {integer})"));
+        let memory = Self { database, name: unique(label).replace('_', "-") };
+        oncesink(&["migrate", memory.file(label, topic).path.to_str().expect("a path")]).expect_code(0);
+        let database = &memory.database;
+        let (schema, id, batch) = match database.kind() {
+            Kind::Postgres => ("oncesink.", "md5(cast(number AS text))", ""),
+            Kind::MySql | Kind::MariaDb => ("", "md5(number)", ", 0"),
+            Kind::Sqlite => ("", "lower(hex(randomblob(16)))", ""),
+        };
+        let digit = (0..10).map(|digit| format!("SELECT {digit} AS n")).collect::<Vec<_>>().join(" UNION ALL ");
+        let number = (0..digits).map(|place| format!("d{place}.n * {}", 10_usize.pow(u32::try_from(place).expect("small")))).collect::<Vec<_>>().join(" + ");
+        let digits = (0..digits).map(|place| format!("digit d{place}")).collect::<Vec<_>>().join(", ");
+        for table in 1..=3 {
+            // In the order of the index, which makes it as dense as a table of ids that came one by one gets in time, and sooner.
+            database.execute(&format!(
+                "INSERT INTO {schema}oncesink_processed_event_{table} WITH digit AS ({digit}), numbers AS (SELECT {number} AS number FROM {digits}) \
+                 SELECT '{}', '{ROUTE}', id{batch} FROM (SELECT {id} AS id FROM numbers WHERE number % 3 = {table} - 1) AS ids ORDER BY id",
+                memory.name
+            ));
+        }
+        if database.kind() == Kind::Postgres {
+            database.execute("VACUUM ANALYZE");
+            database.execute("CHECKPOINT");
+        }
+        memory
+    }
+}
+
+fn hardly_dearer(kind: Kind, label: &str) {
+    let kafka = Server::kafka_for_figures();
+    // What such tables need to be in memory: else the disk is measured.
+    let server = match kind {
+        Kind::Postgres => Some(Server::postgres_with(&["shared_buffers = 4GB", "max_wal_size = 8GB"])),
+        Kind::MySql => Some(Server::of_database_with("mysql", &["--innodb-buffer-pool-size=4G"])),
+        Kind::MariaDb => Some(Server::of_database_with("mariadb", &["--innodb-buffer-pool-size=4G"])),
+        Kind::Sqlite => None,
+    };
+    let pid = server.as_ref().map(|server| server.get("pid").parse().expect("a pid"));
+    let topics: Vec<Topic> = (1..).take(ROUNDS).map(|seed| events(kafka.get("plaintext"), label, seed)).collect();
+    let memories = SIZES.map(|digits| {
+        let database = server.as_ref().map_or_else(|| Database::create(kind, label), |server| Database::create_on(server.get("url"), label));
+        Memory::filled(label, database, &topics[0], digits)
+    });
+    let mut figures = SIZES.map(|_| Vec::new());
+    for topic in &topics {
+        for (memory, figures) in memories.iter().zip(&mut figures) {
+            let before = pid.map_or(0.0, cpu::seconds_of);
+            let Run { rate, own, .. } = run_file(&memory.file(label, topic), topic, &memory.database, EVENTS);
+            figures.push((rate, own, pid.map_or(0.0, cpu::seconds_of) - before));
+        }
+    }
+    let millions = f64::from(u32::try_from(EVENTS).expect("small")) / 1e6;
+    let of = |figures: &[(f64, f64, f64)], value: fn(&(f64, f64, f64)) -> f64| median(figures.iter().map(value).collect());
+    println!("| {kind:?} | records/s | own CPU s a million | database's |");
+    for (digits, figures) in SIZES.iter().zip(&figures) {
+        println!(
+            "| 10^{digits} ids | {:.0} | {:.1} | {:.1} |",
+            of(figures, |run| run.0),
+            of(figures, |run| run.1) / millions,
+            of(figures, |run| run.2) / millions
+        );
+    }
+    for memory in &memories {
+        assert_eq!(memory.database.count("log"), i64::try_from(EVENTS * ROUNDS).expect("small"), "every event is new");
+    }
+    let dearer = of(&figures[0], |run| run.0) / of(&figures[1], |run| run.0);
+    println!("{label}: a record costs {dearer:.2} times as much beside ten times the ids");
+    assert!(dearer <= 1.3, "{dearer:.2}");
+}
+
+#[test]
+fn ten_times_the_ids_on_postgres() {
+    hardly_dearer(Kind::Postgres, "known_postgres");
+}
+
+#[test]
+fn ten_times_the_ids_on_mysql() {
+    hardly_dearer(Kind::MySql, "known_mysql");
+}
+
+#[test]
+fn ten_times_the_ids_on_mariadb() {
+    hardly_dearer(Kind::MariaDb, "known_mariadb");
+}
+
+#[test]
+fn ten_times_the_ids_on_sqlite() {
+    hardly_dearer(Kind::Sqlite, "known_sqlite");
+}
