@@ -19,7 +19,7 @@ use crate::{
     file::PipelineFile,
     kafka::{Outgoing, Producer, Record},
     random::Random,
-    servers::{Server, fresh_directory},
+    servers::{Server, fresh_directory, unique},
     topic::{Topic, block_on},
     wait::{pause, seconds, wait_until},
     worker::Worker,
@@ -28,6 +28,23 @@ use crate::{
 const RECORDS: usize = 1_000_000;
 const ROUNDS: usize = 5;
 const MIB: u64 = 1024 * 1024;
+
+/// A database server with settings as somebody chooses them who has much to write: memory for what is written, and durable commits.
+/// `None` for a file.
+fn database_server(kind: Kind) -> Option<Server> {
+    let innodb = ["--innodb-buffer-pool-size=4G", "--innodb-flush-log-at-trx-commit=1"];
+    match kind {
+        Kind::Postgres => Some(Server::postgres_with(&["shared_buffers = 4GB", "max_wal_size = 8GB", "fsync = on"])),
+        Kind::MySql => Some(Server::of_database_with("mysql", &[&innodb[..], &["--innodb-redo-log-capacity=4G", "--sync-binlog=1"]].concat())),
+        Kind::MariaDb => Some(Server::of_database_with("mariadb", &[&innodb[..], &["--innodb-log-file-size=4G"]].concat())),
+        Kind::Sqlite => None,
+    }
+}
+
+/// Made anew: nothing is known from the run before.
+fn database_on(server: Option<&Server>, label: &str) -> Database {
+    server.map_or_else(|| Database::create(Kind::Sqlite, label), |server| Database::create_on(server.get("url"), label))
+}
 
 /// Orders of eight columns, about 150 bytes of JSON, on half as many keys as records.
 fn orders(count: usize, mut each: impl FnMut(Outgoing)) {
@@ -47,8 +64,9 @@ fn orders(count: usize, mut each: impl FnMut(Outgoing)) {
     }
 }
 
-fn filled(brokers: &str, label: &str, count: usize) -> Topic {
-    let topic = Topic::create_on(brokers, label, 4);
+/// On a broker of the test's own: the topic has a name as topics have, since names are part of what is kept of an event.
+fn filled(brokers: &str, count: usize) -> Topic {
+    let topic = Topic::create_named(brokers, "orders", 4);
     let producer = Producer::new(brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")]);
     orders(count, |order| producer.send(&order));
     producer.flush();
@@ -83,7 +101,8 @@ fn run(topic: &Topic, database: &Database, delivery: &str) -> Run {
 fn run_with(topic: &Topic, database: &Database, count: usize, keys: &str, also: &str) -> Run {
     create_table(database);
     let route = format!("routes: [ {{ topic: {}, table: orders, version: version, {keys} }} ]\n", topic.name);
-    let file = PipelineFile::new("speed", topic, database, &route).also(also);
+    let group = format!("group: {}", unique("speed"));
+    let file = PipelineFile::new("speed", topic, database, &route).named("speed").kafka(&group).also(also);
     run_file(&file, topic, database, count)
 }
 
@@ -148,14 +167,14 @@ fn median(mut values: Vec<f64>) -> f64 {
 /// Exactly-once against at-least-once, interleaved; peak memory at defaults; the time to the first row.
 #[test]
 fn exactly_once_costs_at_most_a_twentieth() {
-    let (kafka, server) = (Server::kafka_for_figures(), Server::postgres());
-    let topic = filled(kafka.get("plaintext"), "speed", RECORDS);
-    let database = Database::create_on(server.get("url"), "speed");
+    let (kafka, server) = (Server::kafka_for_figures(), database_server(Kind::Postgres));
+    let topic = filled(kafka.get("plaintext"), RECORDS);
+    let run = |delivery| run(&topic, &database_on(server.as_ref(), "speed"), delivery);
     let mut exactly = Vec::new();
     let mut at_least = Vec::new();
     for _ in 0..ROUNDS {
-        exactly.push(run(&topic, &database, "exactly-once"));
-        at_least.push(run(&topic, &database, "at-least-once"));
+        exactly.push(run("exactly-once"));
+        at_least.push(run("at-least-once"));
     }
     for (name, runs) in [("exactly-once", &exactly), ("at-least-once", &at_least)] {
         for run in runs {
@@ -176,7 +195,7 @@ fn exactly_once_costs_at_most_a_twentieth() {
 #[test]
 fn sqlite_reaches_most_of_the_same_statement_from_memory() {
     let kafka = Server::kafka_for_figures();
-    let topic = filled(kafka.get("plaintext"), "speed_sqlite", RECORDS);
+    let topic = filled(kafka.get("plaintext"), RECORDS);
     let rows: Vec<Order> = topic.read().iter().map(Order::parse).collect();
     let (mut ours, mut limits) = (Vec::new(), Vec::new());
     for _ in 0..ROUNDS {
@@ -254,9 +273,9 @@ fn from_memory(rows: &[Order]) -> f64 {
 /// From a producer's `send` to the COMMIT by the server's own clock, at a quarter of full load.
 #[test]
 fn a_record_is_visible_soon_at_a_quarter_of_full_load() {
-    let (kafka, server) = (Server::kafka_for_figures(), Server::postgres());
-    let database = Database::create_on(server.get("url"), "latency");
-    let full = run(&filled(kafka.get("plaintext"), "latency_full", RECORDS), &database, "exactly-once").rate;
+    let (kafka, server) = (Server::kafka_for_figures(), database_server(Kind::Postgres));
+    let database = database_on(server.as_ref(), "latency");
+    let full = run(&filled(kafka.get("plaintext"), RECORDS), &database, "exactly-once").rate;
     let topic = Topic::create_on(kafka.get("plaintext"), "latency", 4);
     database.execute("CREATE TABLE events (id bigint PRIMARY KEY, sent bigint NOT NULL, note text NOT NULL)");
     let file = PipelineFile::new("latency", &topic, &database, &format!("routes: [ {{ topic: {}, table: events }} ]\n", topic.name));

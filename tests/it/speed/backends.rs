@@ -1,9 +1,9 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
-use super::{Run, cpu, filled, median, run_with};
+use super::{Run, cpu, database_on, database_server, filled, median, run_with};
 use crate::{
     database::{Database, Kind},
-    servers::{Server, shared_redis},
+    servers::Server,
     topic::Topic,
 };
 
@@ -27,8 +27,8 @@ struct Figure {
     database: f64,
 }
 
-fn measure(topic: &Topic, database: &Database, server: Option<u32>, keys: &str) -> Figure {
-    let also = if keys.contains("redis") { format!("redis: {{ url: \"{}\", ttl: 1h }}", shared_redis()) } else { String::new() };
+fn measure(topic: &Topic, database: &Database, server: Option<u32>, redis: &str, keys: &str) -> Figure {
+    let also = if keys.contains("redis") { format!("redis: {{ url: \"{redis}\", ttl: 1h }}") } else { String::new() };
     let before = server.map_or(0.0, cpu::seconds_of);
     let Run { rate, own, .. } = run_with(topic, database, ORDERS, keys, &also);
     let a_million = |seconds: f64| seconds / f64::from(MILLIONS);
@@ -38,21 +38,17 @@ fn measure(topic: &Topic, database: &Database, server: Option<u32>, keys: &str) 
 /// Each backend in turn, three times; medians. The first two are the ratios that are promised on PostgreSQL.
 fn measure_all(kind: Kind, label: &str) -> Vec<(&'static str, Figure)> {
     let kafka = Server::kafka_for_figures();
-    let topic = filled(kafka.get("plaintext"), label, ORDERS);
+    let topic = filled(kafka.get("plaintext"), ORDERS);
     topic.keep_for(std::time::Duration::from_secs(600));
-    let server = match kind {
-        Kind::Postgres => Some(Server::postgres()),
-        Kind::MySql => Some(Server::of_database("mysql")),
-        Kind::MariaDb => Some(Server::of_database("mariadb")),
-        Kind::Sqlite => None,
-    };
+    let server = database_server(kind);
+    // As it comes, without a log of every command.
+    let redis = Server::redis("single", &["appendonly no"]);
     let pid = server.as_ref().map(|server| server.get("pid").parse().expect("a pid"));
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); BACKENDS.len()];
     for _ in 0..ROUNDS {
         for (of_backend, (_, keys)) in figures.iter_mut().zip(BACKENDS) {
-            // A file, a schema, and ids of its own: nothing is known from the run before.
-            let database = server.as_ref().map_or_else(|| Database::create(kind, label), |server| Database::create_on(server.get("url"), label));
-            of_backend.push(measure(&topic, &database, pid, keys));
+            let database = database_on(server.as_ref(), label);
+            of_backend.push(measure(&topic, &database, pid, redis.get("url"), keys));
         }
     }
     let of = |figures: &[Figure], value: fn(&Figure) -> f64| median(figures.iter().map(value).collect());

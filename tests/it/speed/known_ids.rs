@@ -1,6 +1,6 @@
 //! A long memory hardly makes a record dearer: the same events beside a million known ids, and beside ten million.
 
-use super::{ROUNDS, Run, cpu, median, run_file};
+use super::{ROUNDS, Run, cpu, database_on, database_server, median, run_file};
 use crate::{
     database::{Database, Kind},
     file::PipelineFile,
@@ -31,9 +31,9 @@ fn events(brokers: &str, label: &str, seed: u64) -> Topic {
 /// A pipeline that knows so many ids, in the table that takes new ones and in the two that are looked at beside it.
 struct Memory {
     database: Database,
-    name: String,
 }
 
+const PIPELINE: &str = "known";
 const ROUTE: &str = "events";
 
 impl Memory {
@@ -42,13 +42,13 @@ impl Memory {
             "routes: [ {{ name: {ROUTE}, topic: {}, table: log, write: append, delivery: at-least-once, dedup: [processed-event], event_id: value.event }} ]\n",
             topic.name
         );
-        PipelineFile::new(label, topic, &self.database, &route).named(&self.name)
+        PipelineFile::new(label, topic, &self.database, &route).named(PIPELINE).kafka(&format!("group: {}", unique(label)))
     }
 
     fn filled(label: &str, database: Database, topic: &Topic, digits: usize) -> Self {
         let integer = if database.kind() == Kind::Sqlite { "INTEGER" } else { "bigint" };
         database.execute(&format!("CREATE TABLE log (event varchar(40), amount {integer})"));
-        let memory = Self { database, name: unique(label).replace('_', "-") };
+        let memory = Self { database };
         oncesink(&["migrate", memory.file(label, topic).path.to_str().expect("a path")]).expect_code(0);
         let database = &memory.database;
         let (schema, id, batch) = match database.kind() {
@@ -63,8 +63,7 @@ impl Memory {
             // In the order of the index, which makes it as dense as a table of ids that came one by one gets in time, and sooner.
             database.execute(&format!(
                 "INSERT INTO {schema}oncesink_processed_event_{table} WITH digit AS ({digit}), numbers AS (SELECT {number} AS number FROM {digits}) \
-                 SELECT '{}', '{ROUTE}', id{batch} FROM (SELECT {id} AS id FROM numbers WHERE number % 3 = {table} - 1) AS ids ORDER BY id",
-                memory.name
+                 SELECT '{PIPELINE}', '{ROUTE}', id{batch} FROM (SELECT {id} AS id FROM numbers WHERE number % 3 = {table} - 1) AS ids ORDER BY id"
             ));
         }
         if database.kind() == Kind::Postgres {
@@ -77,19 +76,10 @@ impl Memory {
 
 fn hardly_dearer(kind: Kind, label: &str) {
     let kafka = Server::kafka_for_figures();
-    // What such tables need to be in memory: else the disk is measured.
-    let server = match kind {
-        Kind::Postgres => Some(Server::postgres_with(&["shared_buffers = 4GB", "max_wal_size = 8GB"])),
-        Kind::MySql => Some(Server::of_database_with("mysql", &["--innodb-buffer-pool-size=4G"])),
-        Kind::MariaDb => Some(Server::of_database_with("mariadb", &["--innodb-buffer-pool-size=4G"])),
-        Kind::Sqlite => None,
-    };
+    let server = database_server(kind);
     let pid = server.as_ref().map(|server| server.get("pid").parse().expect("a pid"));
     let topics: Vec<Topic> = (1..).take(ROUNDS).map(|seed| events(kafka.get("plaintext"), label, seed)).collect();
-    let memories = SIZES.map(|digits| {
-        let database = server.as_ref().map_or_else(|| Database::create(kind, label), |server| Database::create_on(server.get("url"), label));
-        Memory::filled(label, database, &topics[0], digits)
-    });
+    let memories = SIZES.map(|digits| Memory::filled(label, database_on(server.as_ref(), label), &topics[0], digits));
     let mut figures = SIZES.map(|_| Vec::new());
     for topic in &topics {
         for (memory, figures) in memories.iter().zip(&mut figures) {
