@@ -286,7 +286,7 @@ async fn a_roll_over_gets_through_under_load(world: World) {
             })
         })
         .collect();
-    let mut slowest = (Duration::ZERO, 0);
+    let mut slowest = Duration::ZERO;
     for _ in 0..10 {
         let seen = batches.load(Ordering::Relaxed);
         let deadline = Instant::now() + Duration::from_secs(60);
@@ -294,9 +294,9 @@ async fn a_roll_over_gets_through_under_load(world: World) {
             assert!(Instant::now() < deadline, "the writers stand still");
             tokio::task::yield_now().await;
         }
-        let (began, seen) = (Instant::now(), batches.load(Ordering::Relaxed));
+        let began = Instant::now();
         match expire(&worker.sink, Duration::ZERO, Vec::new()).await {
-            Expired::RolledOver | Expired::Emptied => slowest = slowest.max((began.elapsed(), batches.load(Ordering::Relaxed) - seen)),
+            Expired::RolledOver | Expired::Emptied => slowest = slowest.max(began.elapsed()),
             other => panic!("{other:?}"),
         }
     }
@@ -304,9 +304,7 @@ async fn a_roll_over_gets_through_under_load(world: World) {
     for writer in writers {
         writer.await.unwrap();
     }
-    // It waits for the batches that are open, and for no later one. Where the machine has other tests to run, these alone may take a second.
-    let (took, overtaken_by) = slowest;
-    assert!(took < Duration::from_secs(1) || overtaken_by < 50, "{took:?}, overtaken by {overtaken_by} batches");
+    assert!(slowest < Duration::from_secs(1), "{slowest:?}");
 }
 
 /// While a hundred thousand ids expire, no batch of another writer takes longer than 50 ms; on a machine that is busy with other tests, hardly
