@@ -8,7 +8,7 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::{stop_all, two_killed_at_work, wait_until_committed},
+    main_job::kill_until_committed,
     random::Random,
     topic::Topic,
     wait::seconds,
@@ -65,9 +65,7 @@ fn sums(kind: Kind, label: &str) {
     // Slow enough that there is something to do at each kill.
     let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 4000 }");
     topic.send(&transfers());
-    let mut workers = two_killed_at_work(&file, 12);
-    wait_until_committed(seconds(180), &[&topic], &file, &mut workers);
-    stop_all(&mut workers);
+    kill_until_committed(seconds(180), &[&topic], &file, 12);
     let rows = database.rows("SELECT id, balance, events, highest, lowest FROM accounts ORDER BY id");
     let number = |value: &Option<String>| value.as_deref().unwrap_or_default().parse::<i64>().expect("a number");
     let rows: Vec<[i64; 5]> = rows.iter().map(|row| std::array::from_fn(|column| number(&row[column]))).collect();

@@ -6,7 +6,7 @@ use crate::{
     database::{Database, Kind},
     event_log::{create_tables, file, rows},
     kafka::Outgoing,
-    main_job::{stop_all, two_killed_at_work, wait_until_committed},
+    main_job::{kill_until_committed, wait_until_committed},
     servers::Server,
     topic::Topic,
     wait::{seconds, wait_until},
@@ -38,9 +38,7 @@ fn killed(kind: Kind, label: &str) {
     create_tables(&database);
     let file = file(label, &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
     topic.send(&records(0, 40_000));
-    let mut workers = two_killed_at_work(&file, 5);
-    wait_until_committed(seconds(120), &[&topic], &file, &mut workers);
-    stop_all(&mut workers);
+    kill_until_committed(seconds(120), &[&topic], &file, 5);
     let written = assert_none_twice(&database);
     println!("{label}: {} of 40000 missing", 40_000 - written);
     assert!(written > 20_000, "most of it is there");

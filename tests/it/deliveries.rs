@@ -7,7 +7,7 @@ use crate::{
     event_log::{WEEK, create_tables, file, rows},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::{kill_at_work, stop_all, two_killed_at_work, wait_until_committed},
+    main_job::{kill_at_work, kill_until_committed},
     servers::{ask_redis, shared_redis},
     topic::Topic,
     wait::{seconds, wait_until},
@@ -55,10 +55,8 @@ fn mixed(kind: Kind, label: &str) {
     };
     let routes = format!("routes:\n{}", tables.iter().map(route).collect::<String>());
     let file = PipelineFile::new(label, &tables[0].topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
-    let mut workers = two_killed_at_work(&file, 7);
     let topics: Vec<&Topic> = tables.iter().map(|table| &table.topic).collect();
-    wait_until_committed(seconds(180), &topics, &file, &mut workers);
-    stop_all(&mut workers);
+    kill_until_committed(seconds(180), &topics, &file, 7);
     assert_eq!(counted(&database, "money"), (RECORDS, RECORDS), "of the money everything once");
     let (events, different) = counted(&database, "events");
     assert_eq!(different, RECORDS, "of the events everything");

@@ -12,7 +12,7 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::{stop_all, two_killed_at_work, wait_until_committed},
+    main_job::kill_until_committed,
     random::Random,
     topic::Topic,
     wait::seconds,
@@ -153,9 +153,7 @@ pub fn kill_by_keys(kind: Kind, label: &str, keys: Keys<'_>, also: &str) -> (Top
     let routes = format!("routes:\n{}{}", log_route(&topic.name, keys.log), latest_route(&topic.name, keys.latest));
     let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }").also(also);
     topic.send(&events(1));
-    let mut workers = two_killed_at_work(&file, 3);
-    wait_until_committed(seconds(180), &[&topic], &file, &mut workers);
-    stop_all(&mut workers);
+    kill_until_committed(seconds(180), &[&topic], &file, 3);
     assert_latest(&topic, &database);
     (topic, database)
 }

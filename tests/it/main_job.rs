@@ -130,14 +130,14 @@ pub fn kill_at_work(workers: &mut [Worker], victim: usize, number: u32) {
     });
 }
 
-/// How often one of [`two_killed_at_work`] is killed.
+/// How often a worker is killed where that is not the test's own matter.
 pub fn kills() -> u32 {
     count(3, 12)
 }
 
-/// Two static members, one of which is killed again and again at work and comes back; both run.
+/// Two static members, one of which is killed again and again at work and comes back, until the group has committed everything; then both stop.
 #[track_caller]
-pub fn two_killed_at_work(file: &PipelineFile, seed: u64) -> Vec<Worker> {
+pub fn kill_until_committed(limit: Duration, topics: &[&Topic], file: &PipelineFile, seed: u64) {
     let start = |index: usize| Worker::start_with(file, &["--set", &format!("kafka.instance_id=worker-{index}")]);
     let mut workers: Vec<Worker> = (0..2).map(start).collect();
     let mut random = Random::seeded(seed);
@@ -146,7 +146,10 @@ pub fn two_killed_at_work(file: &PipelineFile, seed: u64) -> Vec<Worker> {
         kill_at_work(&mut workers, victim, number);
         workers[victim] = start(victim);
     }
-    workers
+    wait_until_committed(limit, topics, file, &mut workers);
+    for worker in &mut workers {
+        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
+    }
 }
 
 #[track_caller]
@@ -155,13 +158,6 @@ pub fn wait_until_committed(limit: Duration, topics: &[&Topic], file: &PipelineF
         workers.iter_mut().for_each(Worker::assert_runs);
         topics.iter().all(|topic| topic.lag(&file.group()) == Some(0))
     });
-}
-
-#[track_caller]
-pub fn stop_all(workers: &mut [Worker]) {
-    for worker in workers {
-        assert_eq!(worker.stop(), Some(0), "a worker's exit code:\n{}", worker.log());
-    }
 }
 
 /// Two workers, and three as well in the long tier.

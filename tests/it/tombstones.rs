@@ -6,7 +6,7 @@ use crate::{
     database::{Database, Kind},
     file::PipelineFile,
     kafka::Outgoing,
-    main_job::{stop_all, two_killed_at_work, wait_until_committed},
+    main_job::kill_until_committed,
     random::Random,
     topic::Topic,
     wait::{seconds, wait_until},
@@ -66,9 +66,7 @@ fn highest_version_stays(kind: Kind, label: &str, keys: &str) {
     let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }");
     let (records, newest) = records(7);
     topic.send(&records);
-    let mut workers = two_killed_at_work(&file, 5);
-    wait_until_committed(seconds(180), &[&topic], &file, &mut workers);
-    stop_all(&mut workers);
+    kill_until_committed(seconds(180), &[&topic], &file, 5);
     let rows = database.rows("SELECT id, version, note FROM orders");
     let found: BTreeMap<u64, (u64, String)> = rows
         .into_iter()
