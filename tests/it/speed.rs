@@ -3,6 +3,7 @@
 
 mod backends;
 mod cpu;
+mod figure;
 mod known_ids;
 
 use std::{
@@ -64,10 +65,15 @@ fn orders(count: usize, mut each: impl FnMut(Outgoing)) {
     }
 }
 
+/// Fast rather than soon.
+fn producer(topic: &Topic) -> Producer {
+    Producer::new(&topic.brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")])
+}
+
 /// On a broker of the test's own: the topic has a name as topics have, since names are part of what is kept of an event.
 fn filled(brokers: &str, count: usize) -> Topic {
     let topic = Topic::create_named(brokers, "orders", 4);
-    let producer = Producer::new(brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")]);
+    let producer = producer(&topic);
     orders(count, |order| producer.send(&order));
     producer.flush();
     topic

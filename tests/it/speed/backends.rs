@@ -1,13 +1,8 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
-use super::{Run, cpu, database_on, database_server, filled, median, run_with};
-use crate::{
-    database::{Database, Kind},
-    servers::Server,
-    topic::Topic,
-};
+use super::{database_on, database_server, figure::Figure, filled, run_with};
+use crate::{database::Kind, servers::Server};
 
-const MILLIONS: u32 = 2;
 const ORDERS: usize = 2_000_000;
 const ROUNDS: usize = 3;
 
@@ -19,22 +14,6 @@ const BACKENDS: [(&str, &str); 4] = [
     ("redis", "delivery: at-least-once, dedup: [redis]"),
 ];
 
-#[derive(Clone, Copy)]
-struct Figure {
-    rate: f64,
-    /// Seconds of a processor a million records.
-    own: f64,
-    database: f64,
-}
-
-fn measure(topic: &Topic, database: &Database, server: Option<u32>, redis: &str, keys: &str) -> Figure {
-    let also = if keys.contains("redis") { format!("redis: {{ url: \"{redis}\", ttl: 1h }}") } else { String::new() };
-    let before = server.map_or(0.0, cpu::seconds_of);
-    let Run { rate, own, .. } = run_with(topic, database, ORDERS, keys, &also);
-    let a_million = |seconds: f64| seconds / f64::from(MILLIONS);
-    Figure { rate, own: a_million(own), database: a_million(server.map_or(0.0, cpu::seconds_of) - before) }
-}
-
 /// Each backend in turn, three times; medians. The first two are the ratios that are promised on PostgreSQL.
 fn measure_all(kind: Kind, label: &str) -> Vec<(&'static str, Figure)> {
     let kafka = Server::kafka_for_figures();
@@ -43,21 +22,16 @@ fn measure_all(kind: Kind, label: &str) -> Vec<(&'static str, Figure)> {
     let server = database_server(kind);
     // As it comes, without a log of every command.
     let redis = Server::redis("single", &["appendonly no"]);
-    let pid = server.as_ref().map(|server| server.get("pid").parse().expect("a pid"));
+    let redis = format!("redis: {{ url: \"{}\", ttl: 1h }}", redis.get("url"));
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); BACKENDS.len()];
     for _ in 0..ROUNDS {
         for (of_backend, (_, keys)) in figures.iter_mut().zip(BACKENDS) {
+            let also = if keys.contains("redis") { &redis } else { "" };
             let database = database_on(server.as_ref(), label);
-            of_backend.push(measure(&topic, &database, pid, redis.get("url"), keys));
+            of_backend.push(Figure::of(server.as_ref(), ORDERS, || run_with(&topic, &database, ORDERS, keys, also)));
         }
     }
-    let of = |figures: &[Figure], value: fn(&Figure) -> f64| median(figures.iter().map(value).collect());
-    let medians = figures.iter().map(|figures| Figure {
-        rate: of(figures, |figure| figure.rate),
-        own: of(figures, |figure| figure.own),
-        database: of(figures, |figure| figure.database),
-    });
-    let medians: Vec<(&str, Figure)> = BACKENDS.iter().map(|(name, _)| *name).zip(medians).collect();
+    let medians: Vec<(&str, Figure)> = BACKENDS.iter().zip(&figures).map(|((name, _), figures)| (*name, Figure::median(figures))).collect();
     println!("| {kind:?} | records/s | of the first | own CPU s a million | database's |");
     for (name, Figure { rate, own, database }) in &medians {
         println!("| {name} | {rate:.0} | {:.2} | {own:.1} | {database:.1} |", rate / medians[0].1.rate);

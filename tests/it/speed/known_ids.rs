@@ -1,10 +1,10 @@
 //! A long memory hardly makes a record dearer: the same events beside a million known ids, and beside ten million.
 
-use super::{ROUNDS, Run, cpu, database_on, database_server, median, run_file};
+use super::{ROUNDS, database_on, database_server, figure::Figure, producer, run_file};
 use crate::{
     database::{Database, Kind},
     file::PipelineFile,
-    kafka::{Outgoing, Producer},
+    kafka::Outgoing,
     random::Random,
     servers::{Server, unique},
     topic::Topic,
@@ -18,7 +18,7 @@ const SIZES: [usize; 2] = [6, 7];
 
 fn events(brokers: &str, label: &str, seed: u64) -> Topic {
     let topic = Topic::create_on(brokers, label, 4);
-    let producer = Producer::new(brokers, &topic.name, &[("linger.ms", "50"), ("batch.size", "1000000")]);
+    let producer = producer(&topic);
     let mut random = Random::seeded(seed);
     for number in 0..EVENTS {
         let event = format!("{:016x}{:016x}", random.next(), random.next());
@@ -77,32 +77,23 @@ impl Memory {
 fn hardly_dearer(kind: Kind, label: &str) {
     let kafka = Server::kafka_for_figures();
     let server = database_server(kind);
-    let pid = server.as_ref().map(|server| server.get("pid").parse().expect("a pid"));
     let topics: Vec<Topic> = (1..).take(ROUNDS).map(|seed| events(kafka.get("plaintext"), label, seed)).collect();
     let memories = SIZES.map(|digits| Memory::filled(label, database_on(server.as_ref(), label), &topics[0], digits));
     let mut figures = SIZES.map(|_| Vec::new());
     for topic in &topics {
         for (memory, figures) in memories.iter().zip(&mut figures) {
-            let before = pid.map_or(0.0, cpu::seconds_of);
-            let Run { rate, own, .. } = run_file(&memory.file(label, topic), topic, &memory.database, EVENTS);
-            figures.push((rate, own, pid.map_or(0.0, cpu::seconds_of) - before));
+            figures.push(Figure::of(server.as_ref(), EVENTS, || run_file(&memory.file(label, topic), topic, &memory.database, EVENTS)));
         }
     }
-    let millions = f64::from(u32::try_from(EVENTS).expect("small")) / 1e6;
-    let of = |figures: &[(f64, f64, f64)], value: fn(&(f64, f64, f64)) -> f64| median(figures.iter().map(value).collect());
+    let medians = figures.map(|figures| Figure::median(&figures));
     println!("| {kind:?} | records/s | own CPU s a million | database's |");
-    for (digits, figures) in SIZES.iter().zip(&figures) {
-        println!(
-            "| 10^{digits} ids | {:.0} | {:.1} | {:.1} |",
-            of(figures, |run| run.0),
-            of(figures, |run| run.1) / millions,
-            of(figures, |run| run.2) / millions
-        );
+    for (digits, Figure { rate, own, database }) in SIZES.iter().zip(&medians) {
+        println!("| 10^{digits} ids | {rate:.0} | {own:.1} | {database:.1} |");
     }
     for memory in &memories {
         assert_eq!(memory.database.count("log"), i64::try_from(EVENTS * ROUNDS).expect("small"), "every event is new");
     }
-    let dearer = of(&figures[0], |run| run.0) / of(&figures[1], |run| run.0);
+    let dearer = medians[0].rate / medians[1].rate;
     println!("{label}: a record costs {dearer:.2} times as much beside ten times the ids");
     assert!(dearer <= 1.3, "{dearer:.2}");
 }
