@@ -16,6 +16,7 @@ use oncesink_sinks::{
     sink::{Applied, ApplyError},
     transaction::Transactional,
 };
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     on_each,
@@ -263,9 +264,16 @@ async fn one_keeps_house_at_a_time(world: World) {
     }
 }
 
+/// Waits until so many more batches are through.
+async fn more(batches: &watch::Sender<u64>, count: u64) {
+    let mut batches = batches.subscribe();
+    let wanted = *batches.borrow() + count;
+    timeout(Duration::from_secs(60), batches.wait_for(|through| *through >= wanted)).await.expect("the writers stand still").unwrap();
+}
+
 async fn a_roll_over_gets_through_under_load(world: World) {
     let worker = worker(&world).await;
-    let (ended, batches) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)));
+    let (ended, batches) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0));
     let writers: Vec<_> = (0..4)
         .map(|writer| {
             let (world, ended, batches) = (world.clone(), ended.clone(), batches.clone());
@@ -281,19 +289,14 @@ async fn a_roll_over_gets_through_under_load(world: World) {
                     session.begin().await.unwrap();
                     assert!(mark(session.as_mut(), rand::random(), &ids).await.into_iter().all(|is_new| is_new));
                     session.commit().await.unwrap();
-                    batches.fetch_add(1, Ordering::Relaxed);
+                    batches.send_modify(|count| *count += 1);
                 }
             })
         })
         .collect();
     let mut slowest = Duration::ZERO;
     for _ in 0..10 {
-        let seen = batches.load(Ordering::Relaxed);
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while batches.load(Ordering::Relaxed) < seen + 8 {
-            assert!(Instant::now() < deadline, "the writers stand still");
-            tokio::task::yield_now().await;
-        }
+        more(&batches, 8).await;
         let began = Instant::now();
         match expire(&worker.sink, Duration::ZERO, Vec::new()).await {
             Expired::RolledOver | Expired::Emptied => slowest = slowest.max(began.elapsed()),
@@ -311,7 +314,7 @@ async fn a_roll_over_gets_through_under_load(world: World) {
 /// longer than the longest just before.
 async fn an_expiry_holds_no_writer_up(world: World) {
     let worker = worker(&world).await;
-    let (ended, batches, longest) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (ended, batches, longest) = (Arc::new(AtomicBool::new(false)), watch::Sender::new(0), Arc::new(AtomicU64::new(0)));
     let writer = {
         let (world, ended, batches, longest) = (world.clone(), ended.clone(), batches.clone(), longest.clone());
         tokio::spawn(async move {
@@ -327,17 +330,12 @@ async fn an_expiry_holds_no_writer_up(world: World) {
                 mark(session.as_mut(), rand::random(), &ids).await;
                 session.commit().await.unwrap();
                 longest.fetch_max(began.elapsed().as_micros() as u64, Ordering::Relaxed);
-                batches.fetch_add(1, Ordering::Relaxed);
+                batches.send_modify(|count| *count += 1);
             }
         })
     };
-    let write = async |more: u64| {
-        let wanted = batches.load(Ordering::Relaxed) + more;
-        let deadline = Instant::now() + Duration::from_secs(60);
-        while batches.load(Ordering::Relaxed) < wanted {
-            assert!(Instant::now() < deadline, "the writer stands still");
-            tokio::time::sleep(Duration::from_millis(1)).await;
-        }
+    let longest_of = async |count: u64| {
+        more(&batches, count).await;
         Duration::from_micros(longest.swap(0, Ordering::Relaxed))
     };
     let (mut before, mut meanwhile) = (Vec::new(), Vec::new());
@@ -352,12 +350,12 @@ async fn an_expiry_holds_no_writer_up(world: World) {
         drop(fills);
         roll_over(&worker.sink).await;
         roll_over(&worker.sink).await;
-        write(2).await;
-        before.push(write(100).await);
+        longest_of(2).await;
+        before.push(longest_of(100).await);
         // The ids are forgotten, and then their table is emptied.
         roll_over(&worker.sink).await;
         assert_eq!(expire(&worker.sink, Duration::from_secs(3600), Vec::new()).await, Expired::Emptied);
-        meanwhile.push(write(2).await);
+        meanwhile.push(longest_of(2).await);
     }
     ended.store(true, Ordering::Relaxed);
     writer.await.unwrap();
