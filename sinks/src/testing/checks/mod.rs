@@ -79,6 +79,7 @@ pub(super) fn all() -> Vec<Check> {
         tombstones::a_write_that_is_older_than_a_delete_is_stale in orders, [Upsert, Deletes, Versions, Tombstones];
         tombstones::a_delete_without_a_version_takes_that_of_its_row in orders, [Upsert, Deletes, Versions, Tombstones];
         tombstones::an_older_delete_is_stale in orders, [Upsert, Deletes, Versions, Tombstones];
+        tombstones::of_one_version_in_two_partitions_the_delete_stays in orders, [Upsert, Deletes, Versions, Tombstones];
         tombstones::an_update_forgets_no_delete in orders, [Upsert, Update, Deletes, Versions, Tombstones];
         tombstones::tombstones_are_of_their_pipeline in orders, [Upsert, Deletes, Versions, Tombstones];
         tombstones::tombstones_expire in orders, [Upsert, Deletes, Versions, Tombstones];

@@ -47,6 +47,20 @@ pub(super) async fn an_older_delete_is_stale(trial: &Trial) -> Result<(), Broken
     equal("which keeps its version", trial.shown().await?, ["1|5|five"])
 }
 
+/// Which of the two is later nobody can tell, and a write that is read once more must not bring the row back.
+pub(super) async fn of_one_version_in_two_partitions_the_delete_stays(trial: &Trial) -> Result<(), Broken> {
+    let mut worker = worker(trial).await?;
+    worker.request = request(&[0, 1]);
+    worker.claim().await?;
+    let write = |id: i64, note: &str| order(id, int(5), note).of(1);
+    equal("a write that comes after the delete", worker.stale_of(&[delete(1, int(5)), write(1, "late")]).await?, 1)?;
+    equal("in one batch too", worker.write(&[delete(2, int(5)), write(2, "late")]).await?.stale, [1])?;
+    equal("a delete that comes after the write", worker.stale_of(&[write(3, "five"), delete(3, int(5))]).await?, 0)?;
+    equal("leaves nothing either", trial.shown().await?, Vec::<String>::new())?;
+    equal("within a partition the later record counts", worker.stale_of(&[delete(4, int(5)), order(4, int(5), "four")]).await?, 0)?;
+    equal("and is there", trial.shown().await?, ["4|5|four"])
+}
+
 pub(super) async fn an_update_forgets_no_delete(trial: &Trial) -> Result<(), Broken> {
     let mut worker = worker(trial).await?;
     worker.stale_of(&[order(1, int(5), "five"), delete(1, int(6))]).await?;

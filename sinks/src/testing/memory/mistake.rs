@@ -66,6 +66,8 @@ pub enum Mistake {
     TombstonesAreIgnored,
     DeletesHaveTheirOwnVersionOnly,
     OlderDeletesWin,
+    /// Of a delete and a write of one version that which comes later wins, also between two partitions.
+    EqualVersionsGoByTime,
     UpdatesForgetDeletes,
     TombstonesAreOfAll,
     TombstonesStayForEver,
@@ -129,6 +131,7 @@ impl Mistake {
         Self::TombstonesAreIgnored,
         Self::DeletesHaveTheirOwnVersionOnly,
         Self::OlderDeletesWin,
+        Self::EqualVersionsGoByTime,
         Self::UpdatesForgetDeletes,
         Self::TombstonesAreOfAll,
         Self::TombstonesStayForEver,

@@ -109,6 +109,7 @@ impl Meeting<'_> {
     /// Of one version a write is later only behind the delete, in its partition. NULL is no version: what comes later is later.
     fn comes_too_late(&self, tombstone: &Tombstone, own: &Value) -> bool {
         let is_behind = self.at.partition == tombstone.deleted_by.partition && self.at.offset > tombstone.deleted_by.offset;
+        let is_behind = is_behind || self.makes(Mistake::EqualVersionsGoByTime);
         is_newer(&tombstone.version, own, self.mistake) || (tombstone.version == *own && *own != Value::Null && !is_behind)
     }
 
