@@ -252,22 +252,29 @@ fn judge_columns(columns: &BTreeMap<String, ColumnSource>, format: Format, key_f
 
 /// Names are labels of metrics: two routes of one name could not be told apart.
 fn judge_names(configs: &mut [(String, RouteConfig)], judging: &mut Judging<'_>) {
-    let mut taken: BTreeMap<Arc<str>, String> = BTreeMap::new();
+    // With whether ids of events are kept under the name.
+    let mut taken: BTreeMap<Arc<str>, (String, bool)> = BTreeMap::new();
     for (path, config) in configs.iter_mut() {
         let written = judging.is_written(&format!("{path}.name"));
-        if let Some(other) = taken.get(&config.name) {
+        if let Some((other, keeps_events)) = taken.get(&config.name) {
             if written {
                 judging.find(&format!("{path}.name"), format!("`{}` is the name of {other} as well", config.name), "give each route its own name");
                 continue;
             }
+            if *keeps_events || config.keeps_events() {
+                // Which of the two has which name would hang on their order: whoever changed that would have repeats taken for new.
+                let message = format!("without a name of its own this route shares `{}` with {other}, and ids of events are kept under it", config.name);
+                judging.find(path, message, "give it a `name`, and keep that");
+                continue;
+            }
             // Two routes from one topic: the table tells them apart.
             config.name = Arc::from(format!("{}-{}", config.name, config.table));
-            if let Some(other) = taken.get(&config.name) {
+            if let Some((other, _)) = taken.get(&config.name) {
                 judging.find(path, format!("this route has the topic and table of {other}"), "leave it out, or give it a `name`");
                 continue;
             }
         }
-        taken.insert(config.name.clone(), path.clone());
+        taken.insert(config.name.clone(), (path.clone(), config.keeps_events()));
     }
 }
 
