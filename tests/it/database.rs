@@ -93,12 +93,16 @@ impl Database {
         self.url().replacen(superuser, &format!("//{user}:{password}@"), 1)
     }
 
-    /// The table of the checkpoints.
-    pub const fn checkpoints(&self) -> &'static str {
+    /// The name of a table that the worker keeps for itself.
+    pub fn bookkeeping(&self, table: &str) -> String {
         match self {
-            Self::Postgres { .. } => "oncesink.oncesink_checkpoint",
-            Self::MySql { .. } | Self::MariaDb { .. } | Self::Sqlite { .. } => "oncesink_checkpoint",
+            Self::Postgres { .. } => format!("oncesink.{table}"),
+            Self::MySql { .. } | Self::MariaDb { .. } | Self::Sqlite { .. } => table.to_owned(),
         }
+    }
+
+    pub fn checkpoints(&self) -> String {
+        self.bookkeeping("oncesink_checkpoint")
     }
 
     /// The database's name on its server.

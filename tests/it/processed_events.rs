@@ -48,16 +48,15 @@ fn events_by_their_coordinate_on_postgres() {
 }
 
 /// Once its id has expired, an event takes effect again; before, never. The table that is emptied is none that is needed.
-#[test]
-fn event_ids_expire_after_their_retention() {
-    let topic = Topic::create("events_expire", 1);
-    let database = Database::create(Kind::Postgres, "events_expire");
+fn ids_expire(kind: Kind, label: &str) {
+    let topic = Topic::create(label, 1);
+    let database = Database::create(kind, label);
     create_tables(&database);
     let keys = "delivery: at-least-once\n    dedup: [processed-event]\n    event_id: value.event";
-    let file = file("events_expire", &topic, &database, keys).also("retention: { processed_events: 2s }");
+    let file = file(label, &topic, &database, keys).also("retention: { processed_events: 2s }");
     let mut worker = Worker::start(&file);
     let send = |event: &str| topic.send(&[Outgoing::json("1", format!(r#"{{"event":"{event}","id":1,"version":1}}"#))]);
-    let generation = || database.number("SELECT generation FROM oncesink.oncesink_processed_event_generation");
+    let generation = || database.number(&format!("SELECT generation FROM {}", database.bookkeeping("oncesink_processed_event_generation")));
     let wait_for_generation = |worker: &mut Worker, at_least: i64| {
         wait_until(seconds(60), "the next generation", || {
             worker.assert_runs();
@@ -83,4 +82,24 @@ fn event_ids_expire_after_their_retention() {
         database.count("event_log") == 3
     });
     assert_eq!(worker.stop(), Some(0));
+}
+
+#[test]
+fn event_ids_expire_after_their_retention_on_postgres() {
+    ids_expire(Kind::Postgres, "events_expire_postgres");
+}
+
+#[test]
+fn event_ids_expire_after_their_retention_on_mysql() {
+    ids_expire(Kind::MySql, "events_expire_mysql");
+}
+
+#[test]
+fn event_ids_expire_after_their_retention_on_mariadb() {
+    ids_expire(Kind::MariaDb, "events_expire_mariadb");
+}
+
+#[test]
+fn event_ids_expire_after_their_retention_on_sqlite() {
+    ids_expire(Kind::Sqlite, "events_expire_sqlite");
 }

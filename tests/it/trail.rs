@@ -163,7 +163,7 @@ mod tests {
         for step in steps {
             database.execute(&format!("BEGIN; {step}; COMMIT"));
         }
-        database.execute(&disorder.replace("checkpoints", checkpoints));
+        database.execute(&disorder.replace("checkpoints", &checkpoints));
         let record = |offset| Record { partition: 0, offset, key: None, value: None };
         (database, (0..3).map(record).collect())
     }
