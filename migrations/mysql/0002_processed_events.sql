@@ -16,13 +16,13 @@ INSERT INTO {schema}.oncesink_processed_event_generation (id, generation, opened
     SELECT 1, 3, CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED), CAST(UNIX_TIMESTAMP(CURRENT_TIMESTAMP(3)) * 1000 AS SIGNED), 4 FROM DUAL
     WHERE NOT EXISTS (SELECT 1 FROM {schema}.oncesink_processed_event_generation g WHERE g.id = 1);
 
+-- A known id is of a route of a pipeline: `route_id` is a hash of both names, because a row that carries them is twice as long.
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_0 (
-    pipeline  varchar(255)   NOT NULL,
-    route     varchar(255)   NOT NULL,
+    route_id  bigint         NOT NULL,
     event_id  varbinary(512) NOT NULL,
     -- The batch that brought the id: an insert here does not tell which of its rows are new.
     batch_id  bigint         NOT NULL,
-    PRIMARY KEY (pipeline, route, event_id)
+    PRIMARY KEY (route_id, event_id)
 ) ENGINE = InnoDB DEFAULT CHARACTER SET utf8mb4 COLLATE utf8mb4_bin;
 
 CREATE TABLE IF NOT EXISTS {schema}.oncesink_processed_event_1 LIKE {schema}.oncesink_processed_event_0;

@@ -31,11 +31,11 @@ impl MySqlSession {
     async fn find_events(&mut self, marks: &EventMarks<'_>, ids: &[&str], tables: &[&str], batch: Option<i64>) -> Result<HashSet<Vec<u8>>, Fault> {
         let places = vec!["?"; ids.len()].join(", ");
         let of_batch = if batch.is_some() { " AND batch_id = ?" } else { "" };
-        let of_table = |table: &&str| format!("SELECT event_id FROM {table} WHERE pipeline = ? AND route = ? AND event_id IN ({places}){of_batch}");
+        let of_table = |table: &&str| format!("SELECT event_id FROM {table} WHERE route_id = ? AND event_id IN ({places}){of_batch}");
         let text = tables.iter().map(of_table).collect::<Vec<_>>().join(" UNION ALL ");
         let mut query = sqlx::query(execute::once(text));
         for _ in tables {
-            query = query.bind(marks.pipeline).bind(marks.route);
+            query = query.bind(marks.route_id());
             for id in ids {
                 query = query.bind(id.as_bytes());
             }
@@ -60,18 +60,18 @@ impl ProcessedEvents for MySqlSession {
         let [second, third] = marks.generation.looked_at();
         let (newest, second, third) = (self.table(marks.generation), self.table(second), self.table(third));
         let mut added = HashSet::new();
-        for ids in chunks(marks.ids, 4, LIMITS) {
+        for ids in chunks(marks.ids, 3, LIMITS) {
             // Nobody writes to the older ones any more, so what is read now stays true.
             let known = self.find_events(marks, ids, &[&second, &third], None).await?;
             let unknown: Vec<&str> = ids.iter().copied().filter(|id| !known.contains(id.as_bytes())).collect();
             if unknown.is_empty() {
                 continue;
             }
-            let rows = vec!["(?, ?, ?, ?)"; unknown.len()].join(", ");
-            let text = format!("INSERT INTO {newest} (pipeline, route, event_id, batch_id) VALUES {rows} ON DUPLICATE KEY UPDATE batch_id = {newest}.batch_id");
+            let rows = vec!["(?, ?, ?)"; unknown.len()].join(", ");
+            let text = format!("INSERT INTO {newest} (route_id, event_id, batch_id) VALUES {rows} ON DUPLICATE KEY UPDATE batch_id = {newest}.batch_id");
             let mut query = sqlx::query(execute::once(text));
             for id in &unknown {
-                query = query.bind(marks.pipeline).bind(marks.route).bind(id.as_bytes()).bind(marks.batch.0);
+                query = query.bind(marks.route_id()).bind(id.as_bytes()).bind(marks.batch.0);
             }
             self.execute(query, During::Bookkeeping).await?;
             added.extend(self.find_events(marks, &unknown, &[&newest], Some(marks.batch.0)).await?);

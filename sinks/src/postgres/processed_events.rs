@@ -42,11 +42,11 @@ impl ProcessedEventStatements {
         let mark = |newest: Generation| {
             // OFFSET 0 keeps the planner from turning the look-ups into a join that reads a whole table.
             let not_in = |older: Generation| {
-                format!("NOT EXISTS (SELECT FROM {} o WHERE o.pipeline = $1 AND o.route = $2 AND o.event_id = u.event_id COLLATE \"C\" OFFSET 0)", table(older))
+                format!("NOT EXISTS (SELECT FROM {} o WHERE o.route_id = $1 AND o.event_id = u.event_id COLLATE \"C\" OFFSET 0)", table(older))
             };
             let [second, third] = newest.looked_at();
             Arc::from(format!(
-                "INSERT INTO {} (pipeline, route, event_id) SELECT $1, $2, u.event_id FROM UNNEST($3::text[]) WITH ORDINALITY AS u(event_id, number) \
+                "INSERT INTO {} (route_id, event_id) SELECT $1, u.event_id FROM UNNEST($2::text[]) WITH ORDINALITY AS u(event_id, number) \
                  WHERE {} AND {} ORDER BY u.number ON CONFLICT DO NOTHING RETURNING event_id",
                 table(newest),
                 not_in(second),
@@ -120,7 +120,7 @@ impl ProcessedEvents for PostgresSession {
         let statements = self.processed_events.clone();
         let table = usize::try_from(marks.generation.table()).unwrap_or(0);
         let Some(statement) = statements.mark.get(table) else { return Err(generation_is_gone()) };
-        let query = sqlx::query(execute::text(statement)).bind(marks.pipeline).bind(marks.route).bind(marks.ids);
+        let query = sqlx::query(execute::text(statement)).bind(marks.route_id()).bind(marks.ids);
         // They come in the order in which they were sent.
         let added = self.fetch(query, During::Bookkeeping, |row| row.try_get::<String, _>(0)).await?;
         let mut added = added.iter().map(String::as_str).peekable();

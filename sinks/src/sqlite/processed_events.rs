@@ -49,16 +49,16 @@ impl ProcessedEvents for SqliteSession {
         let [second, third] = marks.generation.looked_at().map(table);
         let mut added: HashSet<String> = HashSet::new();
         for ids in chunks(marks.ids, 1, LIMITS) {
-            let places: Vec<String> = (3..ids.len() + 3).map(|number| format!("(?{number})")).collect();
-            let known = |table: &str| format!("EXISTS (SELECT 1 FROM {table} o WHERE o.pipeline = ?1 AND o.route = ?2 AND o.event_id = ids.event_id)");
+            let places: Vec<String> = (2..ids.len() + 2).map(|number| format!("(?{number})")).collect();
+            let known = |table: &str| format!("EXISTS (SELECT 1 FROM {table} o WHERE o.route_id = ?1 AND o.event_id = ids.event_id)");
             let text = format!(
-                "WITH ids (event_id) AS (VALUES {}) INSERT INTO {newest} (pipeline, route, event_id) SELECT ?1, ?2, event_id FROM ids \
+                "WITH ids (event_id) AS (VALUES {}) INSERT INTO {newest} (route_id, event_id) SELECT ?1, event_id FROM ids \
                  WHERE NOT {} AND NOT {} ON CONFLICT DO NOTHING RETURNING event_id",
                 places.join(", "),
                 known(&second),
                 known(&third)
             );
-            let mut query = sqlx::query(execute::once(text)).bind(marks.pipeline).bind(marks.route);
+            let mut query = sqlx::query(execute::once(text)).bind(marks.route_id());
             for id in ids {
                 query = query.bind(*id);
             }
