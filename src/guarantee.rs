@@ -1,4 +1,5 @@
-//! What a topic's delivery and a route's write mode give together: the effective guarantee, with its reasons. docs/guarantees.md carries the same table.
+//! What a topic's delivery and a route's write mode give together: the effective guarantee, with its reasons. By this table the settings refuse what is
+//! unsafe, and `plan` says what is given; docs/guarantees.md carries the same.
 
 use oncesink_sinks::model::{Delivery, WriteMode};
 
@@ -15,6 +16,14 @@ pub struct Facts {
     pub marked: Events,
     /// Remembered in Redis, after it.
     pub remembered: Events,
+}
+
+impl Facts {
+    /// Without a version, deletes and ids of events.
+    #[must_use]
+    pub const fn plain(delivery: Delivery, write: WriteMode) -> Self {
+        Self { delivery, write, version: false, deletes: false, marked: Events::NotKept, remembered: Events::NotKept }
+    }
 }
 
 /// Whether a route keeps the ids of events, and what an id tells.
@@ -133,6 +142,10 @@ fn remains(facts: Facts) -> Vec<Remains> {
     if facts.deletes && facts.version && matches!(facts.write, WriteMode::Upsert | WriteMode::Update) {
         let what = "an older write that comes later than `retention.tombstones` after a newer delete";
         remains.push(Remains { what, consequence: "brings the row back", harmless: false });
+        if facts.delivery == Delivery::AtLeastOnce && facts.marked == Events::NotKept {
+            let what = "a delete without a version of its own that a crash repeats";
+            remains.push(Remains { what, consequence: "deletes what another partition has written since: give deletes a version", harmless: false });
+        }
     }
     if facts.marked == Events::ById {
         remains.retain(|remains| remains.what != TWICE);
@@ -202,6 +215,19 @@ mod tests {
                 WriteMode::Accumulate => true,
             };
             assert_eq!(stale, expected, "{facts:?}");
+        }
+    }
+
+    #[test]
+    fn a_repeated_delete_is_named_where_nothing_stops_the_repeat() {
+        for facts in all() {
+            let named = effective(facts).remains.iter().any(|remains| remains.what.contains("that a crash repeats"));
+            let expected = facts.delivery == Delivery::AtLeastOnce
+                && facts.marked == Events::NotKept
+                && facts.deletes
+                && facts.version
+                && matches!(facts.write, WriteMode::Upsert | WriteMode::Update);
+            assert_eq!(named, expected, "{facts:?}");
         }
     }
 

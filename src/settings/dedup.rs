@@ -7,6 +7,7 @@ use oncesink_sinks::model::{DedupBackend, Delivery, WriteMode};
 use super::{validate::Judging, values, words::Dedup};
 use crate::{
     decode::{EventIdSource, Format, KeyFormat},
+    guarantee::{Effect, Facts, effective},
     route::{ColumnSource, RouteConfig},
 };
 
@@ -38,7 +39,8 @@ pub(super) fn judge_dedup(written: Option<Vec<Dedup>>, config: &RouteConfig, pat
     if has(Dedup::Redis) && config.delivery == Delivery::AtMostOnce {
         judging.find(&at, "under at-most-once a batch that Redis keeps waiting would be lost", "write dedup: [processed-event], or delivery: at-least-once");
     }
-    if written.is_none() && !broken && config.delivery == Delivery::AtLeastOnce && config.write == WriteMode::Append {
+    let without = effective(Facts::plain(config.delivery, config.write)).effect;
+    if written.is_none() && !broken && config.write == WriteMode::Append && without == Effect::RepeatsRemain {
         judging.find(
             &format!("{path}.delivery"),
             "a crash would append the batch in flight once more, and nothing would stop it",

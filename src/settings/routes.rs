@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     decode::{EventIdSource, ExtraFields, Format, KeyFormat, MissingFields, TimestampUnit},
+    guarantee::{Events, Facts, effective},
     route::{ColumnSource, OnBadRecord, RouteConfig},
     source::TopicSelector,
 };
@@ -117,8 +118,10 @@ fn route(document: document::Route, path: &str, judging: &mut Judging<'_>) -> Op
     }
     let accumulate = accumulate_rules(document.accumulate);
     if write == WriteMode::Accumulate {
-        let stops_repeats = delivery == Delivery::ExactlyOnce || document.dedup.iter().flatten().any(|dedup| *dedup == Dedup::ProcessedEvent);
-        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), delivery, stops_repeats, path, judging);
+        let marks_events = document.dedup.iter().flatten().any(|dedup| *dedup == Dedup::ProcessedEvent);
+        let marked = if marks_events { Events::ByCoordinate } else { Events::NotKept };
+        let effect = effective(Facts { marked, ..Facts::plain(delivery, write) }).effect;
+        judge_accumulate(&accumulate, key_columns.as_deref(), document.version.is_some(), effect, path, judging);
         for column in accumulate.keys().filter(|column| columns.get(*column) == Some(&ColumnSource::None)) {
             let message = format!("`{column}` is in `accumulate`, and `none` leaves it out");
             judging.find(&format!("{path}.columns.{column}"), message, "say where it comes from, or take it out of `accumulate`");

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use oncesink_sinks::model::{Delivery, Rule, WriteMode};
+use oncesink_sinks::model::{Rule, WriteMode};
 
 use super::{document, validate::Judging, words};
+use crate::guarantee::Effect;
 
 /// `None`: a word that is none, and that is said.
 pub(super) fn write_mode(document: &document::Route, path: &str, judging: &mut Judging<'_>) -> Option<WriteMode> {
@@ -34,13 +35,12 @@ pub(super) fn write_mode(document: &document::Route, path: &str, judging: &mut J
     }
 }
 
-/// `stops_repeats`: no record can be taken into account twice.
+/// `effect`: what its route guarantees.
 pub(super) fn judge_accumulate(
     rules: &BTreeMap<String, Rule>,
     key_columns: Option<&[String]>,
     versioned: bool,
-    delivery: Delivery,
-    stops_repeats: bool,
+    effect: Effect,
     path: &str,
     judging: &mut Judging<'_>,
 ) {
@@ -48,18 +48,18 @@ pub(super) fn judge_accumulate(
         let message = format!("`{column}` is in `key_columns`: it tells rows apart and never changes");
         judging.find(&format!("{path}.accumulate.{column}"), message, "leave it out");
     }
-    if delivery == Delivery::AtMostOnce {
-        judging.find(
+    match effect {
+        Effect::LossRemains => judging.find(
             &format!("{path}.delivery"),
             "a failure would lose the batch in flight, and no later record would make up for it in a sum",
             "write delivery: exactly-once",
-        );
-    } else if !stops_repeats {
-        judging.find(
+        ),
+        Effect::RepeatsRemain => judging.find(
             &format!("{path}.delivery"),
             "a crash would repeat the batch in flight, and `accumulate` would take its records into account once more",
             "write delivery: exactly-once, or dedup: [processed-event]",
-        );
+        ),
+        Effect::Once | Effect::CorrectInTheEnd => {}
     }
     if versioned {
         judging.find(

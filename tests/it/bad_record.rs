@@ -21,9 +21,9 @@ struct Job {
 
 impl Job {
     /// Three partitions of five records; the third record of partition 1 has a total that does not fit.
-    fn new(label: &str) -> Self {
+    fn new(kind: Kind, label: &str) -> Self {
         let topic = Topic::create(label, 3);
-        let database = Database::create(Kind::Postgres, label);
+        let database = Database::create(kind, label);
         database.execute("CREATE TABLE payments (id bigint PRIMARY KEY, total numeric(12,2))");
         let mut records = Vec::new();
         for partition in 0..3 {
@@ -60,7 +60,7 @@ impl Job {
 
 #[test]
 fn its_partition_halts_and_the_others_go_on() {
-    let job = Job::new("halt");
+    let job = Job::new(Kind::Postgres, "halt");
     let mut worker = Worker::start(&job.file);
     worker.wait_for_log(seconds(60), &[&job.bad(), "total", "out-of-range"]);
     job.wait_for_rows(&mut worker, 12);
@@ -86,14 +86,13 @@ fn its_partition_halts_and_the_others_go_on() {
 
 #[test]
 fn until_end_ends_with_1_after_the_others() {
-    let job = Job::new("halt_end");
+    let job = Job::new(Kind::Postgres, "halt_end");
     run_until_end(&job.file).expect_code(1).expect_text(&[&job.bad(), "total", "out-of-range"]);
     job.assert_halted_rows();
 }
 
-#[test]
-fn skip_heals_while_it_runs() {
-    let job = Job::new("skip");
+fn skip_heals_while_it_runs(kind: Kind, label: &str) {
+    let job = Job::new(kind, label);
     let mut worker = Worker::start(&job.file);
     worker.wait_for_log(seconds(60), &[&job.bad()]);
     // Not the record at which it is halted: refused. Without --execute: nothing changes.
@@ -106,16 +105,46 @@ fn skip_heals_while_it_runs() {
     job.wait_for_rows(&mut worker, 14);
     assert_eq!(job.database.number("SELECT count(*) FROM payments WHERE id = 12"), 0, "the record is left out");
     assert_eq!(worker.stop(), Some(0), "{}", worker.log());
-    assert!(job.database.count("oncesink.oncesink_audit") >= 1, "an audit row tells who left it out");
+    assert!(job.database.count(&job.database.bookkeeping("oncesink_audit")) >= 1, "an audit row tells who left it out");
 }
 
 #[test]
-fn a_wider_column_heals_while_it_runs() {
-    let job = Job::new("widen");
+fn skip_heals_while_it_runs_on_postgres() {
+    skip_heals_while_it_runs(Kind::Postgres, "skip_postgres");
+}
+
+#[test]
+fn skip_heals_while_it_runs_on_mysql() {
+    skip_heals_while_it_runs(Kind::MySql, "skip_mysql");
+}
+
+#[test]
+fn skip_heals_while_it_runs_on_mariadb() {
+    skip_heals_while_it_runs(Kind::MariaDb, "skip_mariadb");
+}
+
+fn a_wider_column_heals_while_it_runs(kind: Kind, label: &str) {
+    let job = Job::new(kind, label);
     let mut worker = Worker::start(&job.file);
     worker.wait_for_log(seconds(60), &[&job.bad(), "ALTER TABLE"]);
-    job.database.execute("ALTER TABLE payments ALTER COLUMN total TYPE numeric(20,2)");
+    let change = if kind == Kind::Postgres { "ALTER COLUMN total TYPE numeric(20,2)" } else { "MODIFY total numeric(20,2)" };
+    job.database.execute(&format!("ALTER TABLE payments {change}"));
     job.wait_for_rows(&mut worker, 15);
     assert_eq!(job.database.number("SELECT count(*) FROM payments WHERE id = 12"), 1);
     assert_eq!(worker.stop(), Some(0), "{}", worker.log());
+}
+
+#[test]
+fn a_wider_column_heals_while_it_runs_on_postgres() {
+    a_wider_column_heals_while_it_runs(Kind::Postgres, "widen_postgres");
+}
+
+#[test]
+fn a_wider_column_heals_while_it_runs_on_mysql() {
+    a_wider_column_heals_while_it_runs(Kind::MySql, "widen_mysql");
+}
+
+#[test]
+fn a_wider_column_heals_while_it_runs_on_mariadb() {
+    a_wider_column_heals_while_it_runs(Kind::MariaDb, "widen_mariadb");
 }

@@ -4,14 +4,14 @@ use std::collections::BTreeSet;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{WEEK, create_tables, file, rows},
+    event_log::{Keys, WEEK, assert_latest, create_tables, file, file_by_keys, rows},
     file::PipelineFile,
     kafka::Outgoing,
     main_job::{kill_at_work, kill_until_committed},
     servers::{ask_redis, shared_redis},
     topic::Topic,
     wait::{seconds, wait_until},
-    worker::{Worker, path},
+    worker::{Worker, oncesink, path},
 };
 
 const RECORDS: usize = 15_000;
@@ -71,8 +71,18 @@ fn all_three_in_one_process_on_postgres() {
 }
 
 #[test]
+fn all_three_in_one_process_on_mysql() {
+    mixed(Kind::MySql, "deliveries_mysql");
+}
+
+#[test]
 fn all_three_in_one_process_on_mariadb() {
     mixed(Kind::MariaDb, "deliveries_mariadb");
+}
+
+#[test]
+fn all_three_in_one_process_on_sqlite() {
+    mixed(Kind::Sqlite, "deliveries_sqlite");
 }
 
 /// Two pipelines in one process: one halts at a table that is not there any more, the other one goes on and ends all it has.
@@ -105,8 +115,9 @@ fn a_pipeline_that_halts_does_not_disturb_another() {
     assert_eq!(worker.stop(), Some(1), "a partition is halted at the stop");
 }
 
-/// The guarantee is changed by rolling three workers one at a time under load, from weak to strong and back. From the end of a roll-out to
-/// exactly-once to the begin of the next one nothing is lost and nothing repeated, though a worker is killed.
+/// The guarantee is changed by rolling three workers one at a time under load, from weak to strong and back: by a unique key or by nothing, by
+/// the checkpoint, by the ids of events, and by Redis besides. From the end of a roll-out to a strong one to the begin of the next one nothing is
+/// lost and nothing repeated, though a worker is killed.
 #[test]
 fn the_guarantee_changes_by_rolling_workers() {
     let topic = Topic::create("rolling", 6);
@@ -115,12 +126,13 @@ fn the_guarantee_changes_by_rolling_workers() {
     create_tables(&database);
     let redis = format!("redis: {}", shared_redis());
     // Slow enough that there is something to do at each stop and kill.
-    let slow = |keys: &str| file("rolling", &topic, &database, keys).also("rate_limit: { records_per_second: 500 }\nbatch: { rows: 100 }");
-    let weak = slow("delivery: at-least-once\n    dedup: []");
-    let named = |keys: &str| slow(keys).named(&weak.name);
+    let slow = |keys| file_by_keys("rolling", &topic, &database, keys).also("rate_limit: { records_per_second: 500 }\nbatch: { rows: 100 }");
+    // The table with a key by its unique key, the other by nothing.
+    let weak = slow(Keys { log: "delivery: at-least-once\n    dedup: []", latest: "delivery: at-least-once\n    dedup: [unique-key]" });
+    let named = |keys| slow(Keys { log: keys, latest: keys }).named(&weak.name);
     let strong = named("delivery: exactly-once");
     let by_event = named("delivery: at-least-once\n    dedup: [processed-event]\n    event_id: value.event");
-    let with_redis = named("dedup: [redis, processed-event]\n    event_id: value.event").also(&redis);
+    let with_redis = named("delivery: at-least-once\n    dedup: [redis, processed-event]\n    event_id: value.event").also(&redis);
     let mut sent = 0_usize;
     let mut send = |count: usize| {
         let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
@@ -160,8 +172,36 @@ fn the_guarantee_changes_by_rolling_workers() {
         times[event.trim_start_matches("e-").parse::<usize>().expect("a number")] += 1;
     }
     assert!(times.iter().all(|times| *times >= 1), "an event is lost");
+    assert_latest(&topic, &database);
     let repeated: Vec<usize> = from_switch_on.into_iter().filter(|number| times[*number] != 1).collect();
     assert!(repeated.is_empty(), "applied twice after the switch: {repeated:?}");
     assert_ne!(ask_redis(shared_redis(), "DBSIZE"), "0", "Redis was told");
     println!("rolling: {} repeats while the delivery was at-least-once without dedup", times.iter().filter(|times| **times > 1).count());
+}
+
+/// What it says of each route: what holds and why, and what nothing stops.
+#[test]
+fn plan_says_what_each_route_gives_and_what_remains() {
+    let topic = Topic::create("plan_gives", 2);
+    let database = Database::create(Kind::Postgres, "plan_gives");
+    create_tables(&database);
+    database.execute("CREATE TABLE firsts (id bigint, event varchar(40))");
+    let planned = |keys: &str| {
+        let routes = format!("routes: [ {{ topic: {}, {keys} }} ]\n", topic.name);
+        let file = PipelineFile::new("plan_gives", &topic, &database, &routes);
+        oncesink(&["plan", path(&file)]).expect_code(0)
+    };
+    planned("table: event_log, write: append").expect_text(&[
+        "exactly-once, each record takes effect once: rows and checkpoint commit in one transaction",
+        "not stopped: an event sent twice by its producer becomes two rows: append looks at no key; dedup: [processed-event] with an `event_id` stops it",
+    ]);
+    planned("table: event_log, write: append, dedup: [processed-event], event_id: value.event")
+        .expect_text(&["harmless: an event sent twice by its producer is left out: its id is known"]);
+    planned("table: event_log, write: append, delivery: at-least-once, dedup: []")
+        .expect_text(&["at-least-once, repeats remain: a crash repeats the batch in flight"]);
+    planned("table: latest, version: version, delivery: at-least-once")
+        .expect_text(&["the right rows in the end", "harmless: an older event sent after a newer one"]);
+    planned("table: latest, delivery: at-most-once").expect_text(&["each record at most once", "name a `version` column"]);
+    planned("table: firsts, write: insert-if-new, key_columns: [id]")
+        .expect_text(&["two workers that bring a new key at the same moment both insert it", "ADD UNIQUE (id)"]);
 }

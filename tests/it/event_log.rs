@@ -67,6 +67,12 @@ pub struct Keys<'a> {
     pub latest: &'a str,
 }
 
+/// Into both tables.
+pub fn file_by_keys(label: &str, topic: &Topic, database: &Database, keys: Keys<'_>) -> PipelineFile {
+    let routes = format!("routes:\n{}{}", log_route(&topic.name, keys.log), latest_route(&topic.name, keys.latest));
+    PipelineFile::new(label, topic, database, &routes)
+}
+
 /// What the topic says of each event: where its records stand.
 pub fn records(topic: &Topic) -> BTreeMap<String, BTreeSet<(i64, i64)>> {
     let mut events: BTreeMap<String, BTreeSet<(i64, i64)>> = BTreeMap::new();
@@ -150,8 +156,7 @@ pub fn kill_by_keys(kind: Kind, label: &str, keys: Keys<'_>, also: &str) -> (Top
     let database = Database::create(kind, label);
     create_tables(&database);
     // Slow enough that there is something to do at each kill.
-    let routes = format!("routes:\n{}{}", log_route(&topic.name, keys.log), latest_route(&topic.name, keys.latest));
-    let file = PipelineFile::new(label, &topic, &database, &routes).also("rate_limit: { records_per_second: 3000 }").also(also);
+    let file = file_by_keys(label, &topic, &database, keys).also("rate_limit: { records_per_second: 3000 }").also(also);
     topic.send(&events(1));
     kill_until_committed(seconds(180), &[&topic], &file, 3);
     assert_latest(&topic, &database);

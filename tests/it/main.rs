@@ -45,6 +45,7 @@ mod documents;
 mod grants;
 mod group_offsets;
 mod handover;
+mod lax_server;
 mod main_job;
 mod membership;
 mod memory;

@@ -34,10 +34,29 @@ fn events_take_effect_once_at_least_once_on_sqlite() {
     by_id(Kind::Sqlite, "events_sqlite");
 }
 
+fn with_checkpoint(kind: Kind, label: &str) {
+    let (topic, database) = kill_at_events(kind, label, "dedup: [checkpoint, processed-event]\n    event_id: value.event", "");
+    assert_each_event_once(&topic, &database);
+}
+
 #[test]
 fn events_and_checkpoint_together_on_postgres() {
-    let (topic, database) = kill_at_events(Kind::Postgres, "events_layers", "dedup: [checkpoint, processed-event]\n    event_id: value.event", "");
-    assert_each_event_once(&topic, &database);
+    with_checkpoint(Kind::Postgres, "events_layers_postgres");
+}
+
+#[test]
+fn events_and_checkpoint_together_on_mysql() {
+    with_checkpoint(Kind::MySql, "events_layers_mysql");
+}
+
+#[test]
+fn events_and_checkpoint_together_on_mariadb() {
+    with_checkpoint(Kind::MariaDb, "events_layers_mariadb");
+}
+
+#[test]
+fn events_and_checkpoint_together_on_sqlite() {
+    with_checkpoint(Kind::Sqlite, "events_layers_sqlite");
 }
 
 /// What is delivered again is stopped, what is sent again is another event.

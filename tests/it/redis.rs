@@ -8,6 +8,7 @@ use crate::{
     file::PipelineFile,
     kafka::Outgoing,
     main_job::{kills, wait_until_committed},
+    restore::put_back,
     servers::{Server, ask_redis, shared_redis},
     topic::Topic,
     wait::{pause, seconds, wait_until},
@@ -59,19 +60,39 @@ fn most_repeats_are_stopped_on_sqlite() {
 }
 
 /// All three layers, in whatever order the file has them: each event once.
-#[test]
-fn all_layers_together_on_postgres() {
+fn all_layers(kind: Kind, label: &str) {
     let keys = "dedup: [checkpoint, processed-event, redis]\n    event_id: value.event";
-    let (topic, database) = kill_at_events(Kind::Postgres, "redis_layers", keys, &small_batches(shared_redis()));
+    let (topic, database) = kill_at_events(kind, label, keys, &small_batches(shared_redis()));
     assert_each_event_once(&topic, &database);
 }
 
-/// A worker at work on numbered records, each an event of its own, and a Redis that things happen to.
+#[test]
+fn all_layers_together_on_postgres() {
+    all_layers(Kind::Postgres, "redis_layers_postgres");
+}
+
+#[test]
+fn all_layers_together_on_mysql() {
+    all_layers(Kind::MySql, "redis_layers_mysql");
+}
+
+#[test]
+fn all_layers_together_on_mariadb() {
+    all_layers(Kind::MariaDb, "redis_layers_mariadb");
+}
+
+#[test]
+fn all_layers_together_on_sqlite() {
+    all_layers(Kind::Sqlite, "redis_layers_sqlite");
+}
+
+/// Workers on numbered records, each an event of its own, and a Redis that things happen to.
 struct Job {
     topic: Topic,
     database: Database,
     file: PipelineFile,
     sent: usize,
+    workers: Vec<Worker>,
 }
 
 impl Job {
@@ -81,7 +102,7 @@ impl Job {
         create_tables(&database);
         let keys = format!("delivery: {delivery}\n    dedup: [redis]\n    event_id: value.event");
         let file = file(label, &topic, &database, &keys).also(&small_batches(redis)).also("rate_limit: { records_per_second: 3000 }");
-        Self { topic, database, file, sent: 0 }
+        Self { topic, database, file, sent: 0, workers: Vec::new() }
     }
 
     fn send(&mut self, count: usize) {
@@ -90,138 +111,249 @@ impl Job {
         self.sent += count;
     }
 
+    fn start(&mut self, workers: usize) {
+        self.workers.extend((0..workers).map(|_| Worker::start(&self.file)));
+    }
+
     fn applied(&self) -> i64 {
         self.database.try_rows("SELECT count(*) FROM event_log").ok().and_then(|rows| rows.first()?.first()?.as_deref()?.parse().ok()).unwrap_or(0)
     }
 
-    /// Waits until so many more are applied, while there is more to do.
+    /// Waits until more are applied, while there is more to do.
     #[track_caller]
-    fn works(&self, workers: &mut [Worker]) {
+    fn works(&mut self) {
+        self.applies(500);
+    }
+
+    #[track_caller]
+    fn applies(&mut self, count: i64) {
         let before = self.applied();
         wait_until(seconds(90), "some more records are applied", || {
-            workers.iter_mut().for_each(Worker::assert_runs);
-            self.applied() > before + 500
+            self.workers.iter_mut().for_each(Worker::assert_runs);
+            self.applied() > before + count
+        });
+    }
+
+    /// Waits until all is applied, and stops.
+    #[track_caller]
+    fn end(&mut self) {
+        wait_until_committed(seconds(180), &[&self.topic], &self.file, &mut self.workers);
+        self.workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0), "{}", worker.log()));
+    }
+}
+
+/// A job into each database, all by one Redis.
+struct Jobs {
+    delivery: &'static str,
+    jobs: Vec<Job>,
+}
+
+impl Jobs {
+    fn new(label: &str, redis: &str, delivery: &'static str) -> Self {
+        let job = |(kind, name): (Kind, &str)| {
+            let label = format!("{label}_{name}");
+            Job::new(&label, Database::create(kind, &label), redis, delivery)
+        };
+        let kinds = [(Kind::Postgres, "postgres"), (Kind::MySql, "mysql"), (Kind::MariaDb, "mariadb"), (Kind::Sqlite, "sqlite")];
+        Self { delivery, jobs: kinds.into_iter().map(job).collect() }
+    }
+
+    fn start(&mut self, records: usize, workers: usize) {
+        for job in &mut self.jobs {
+            job.send(records);
+        }
+        for job in &mut self.jobs {
+            job.start(workers);
+        }
+        self.work();
+    }
+
+    /// All go on at once: one that was waited for alone would leave the others without records.
+    #[track_caller]
+    fn work(&mut self) {
+        let before = self.applied();
+        wait_until(seconds(90), "some more records are applied to every database", || {
+            self.jobs.iter_mut().flat_map(|job| &mut job.workers).for_each(Worker::assert_runs);
+            self.applied().iter().zip(&before).all(|(applied, before)| *applied > before + 500)
         });
     }
 
     #[track_caller]
-    fn end(&self, workers: &mut [Worker]) {
-        wait_until_committed(seconds(120), &[&self.topic], &self.file, workers);
+    fn wait_for_log(&mut self, text: &str) {
+        for job in &mut self.jobs {
+            job.workers[0].wait_for_log(seconds(60), &[text]);
+        }
+    }
+
+    fn applied(&self) -> Vec<i64> {
+        self.jobs.iter().map(Job::applied).collect()
+    }
+
+    /// Nothing is lost; and with a checkpoint nothing is repeated.
+    #[track_caller]
+    fn end(mut self) {
+        for job in &mut self.jobs {
+            job.end();
+            if self.delivery == "exactly-once" {
+                assert_each_record_once(&job.topic, &job.database);
+            } else {
+                let _ = repeats(&job.topic, &job.database);
+            }
+        }
     }
 }
 
-/// Flushed, killed and back without its memory, full, slow by 5 s, gone for 30 s: each at work. Nothing is lost, and under exactly-once nothing is
-/// repeated.
-fn harm(label: &str, delivery: &str) -> (Job, Vec<Worker>) {
+/// Flushed, killed and back without its memory, full, slow by 5 s, gone for 30 s: each at work, on every database.
+fn harm(label: &str, delivery: &'static str) {
     // Nothing is written to disk: a restart forgets all.
     let mut redis = Server::redis("single", &["appendonly no"]);
     let url = redis.get("url").to_owned();
-    let mut job = Job::new(label, Database::create(Kind::Postgres, label), &url, delivery);
-    job.send(120_000);
-    let mut workers = vec![Worker::start(&job.file)];
-    job.works(&mut workers);
+    let mut jobs = Jobs::new(label, &url, delivery);
+    jobs.start(120_000, 1);
 
     assert_eq!(ask_redis(&url, "FLUSHALL"), "OK");
-    job.works(&mut workers);
+    jobs.work();
 
     redis.kill_node("single");
     redis.start_node("single");
-    job.works(&mut workers);
+    jobs.work();
 
     let used = ask_redis(&url, "INFO memory").lines().find_map(|line| line.strip_prefix("used_memory:")?.trim().parse::<u64>().ok()).expect("a number");
     assert_eq!(ask_redis(&url, &format!("CONFIG SET maxmemory {used}")), "OK");
-    workers[0].wait_for_log(seconds(60), &["redis-out-of-memory"]);
-    let before = job.applied();
+    jobs.wait_for_log("redis-out-of-memory");
     assert_eq!(ask_redis(&url, "CONFIG SET maxmemory 0"), "OK");
-    job.works(&mut workers);
-    assert!(job.applied() > before);
+    jobs.work();
 
     redis.freeze();
     pause(Duration::from_secs(5));
     redis.thaw();
-    job.works(&mut workers);
+    jobs.work();
 
     redis.kill_node("single");
-    workers[0].wait_for_log(seconds(30), &["redis-unreachable"]);
+    jobs.wait_for_log("redis-unreachable");
     // What was in flight has ended by now: without Redis nothing more is written.
     pause(Duration::from_secs(5));
-    let at_rest = job.applied();
+    let at_rest = jobs.applied();
     pause(Duration::from_secs(25));
-    assert_eq!(job.applied(), at_rest, "written unscreened");
+    assert_eq!(jobs.applied(), at_rest, "written unscreened");
     redis.start_node("single");
-    job.works(&mut workers);
-    job.end(&mut workers);
-    assert_eq!(workers[0].stop(), Some(0));
-    (job, workers)
+    jobs.work();
+    jobs.end();
 }
 
 #[test]
 fn nothing_is_lost_whatever_becomes_of_redis() {
-    let (job, _) = harm("redis_harmed", "at-least-once");
-    let _ = repeats(&job.topic, &job.database);
+    harm("redis_harmed", "at-least-once");
 }
 
 #[test]
 fn with_a_checkpoint_under_it_nothing_repeats_whatever_becomes_of_redis() {
-    let (job, _) = harm("redis_harmed_exactly", "exactly-once");
-    assert_each_record_once(&job.topic, &job.database);
+    harm("redis_harmed_exactly", "exactly-once");
 }
 
-#[test]
-fn a_failover_by_sentinels_at_work() {
+fn fail_over(label: &str, delivery: &'static str) {
     let mut redis = Server::redis("sentinel", &[]);
     let sentinels: Vec<String> = redis.get("sentinels").split(',').map(|url| format!("\"{url}\"")).collect();
     let address = format!("{{ sentinels: [{}], master: {} }}", sentinels.join(", "), redis.get("master"));
-    let mut job = Job::new("redis_sentinel", Database::create(Kind::Postgres, "redis_sentinel"), &address, "exactly-once");
-    job.send(60_000);
-    let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
-    job.works(&mut workers);
+    let mut jobs = Jobs::new(label, &address, delivery);
+    jobs.start(40_000, 2);
     redis.kill_node("primary");
-    job.works(&mut workers);
-    job.end(&mut workers);
+    jobs.work();
+    jobs.end();
     let replica = redis.get("replica").to_owned();
     assert!(ask_redis(&replica, "ROLE").starts_with("master"), "the replica has taken over");
-    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0)));
-    assert_each_record_once(&job.topic, &job.database);
 }
 
 #[test]
-fn a_node_of_a_cluster_dies_at_work() {
+fn nothing_is_lost_in_a_failover_by_sentinels() {
+    fail_over("redis_sentinel", "at-least-once");
+}
+
+#[test]
+fn with_a_checkpoint_under_it_nothing_repeats_in_a_failover_by_sentinels() {
+    fail_over("redis_sentinel_exactly", "exactly-once");
+}
+
+fn lose_a_node(label: &str, delivery: &'static str) {
     let mut redis = Server::redis("cluster", &[]);
     let nodes: Vec<String> = redis.get("cluster").split(',').map(|url| format!("\"{url}\"")).collect();
-    let address = format!("{{ cluster: [{}] }}", nodes.join(", "));
-    let mut job = Job::new("redis_cluster", Database::create(Kind::Postgres, "redis_cluster"), &address, "exactly-once");
-    job.send(60_000);
-    let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
-    job.works(&mut workers);
+    let mut jobs = Jobs::new(label, &format!("{{ cluster: [{}] }}", nodes.join(", ")), delivery);
+    jobs.start(40_000, 2);
     redis.kill_node(2);
     pause(Duration::from_secs(5));
     redis.start_node(2);
-    job.works(&mut workers);
-    job.end(&mut workers);
-    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0)));
-    assert_each_record_once(&job.topic, &job.database);
+    jobs.work();
+    jobs.end();
+}
+
+#[test]
+fn nothing_is_lost_when_a_node_of_a_cluster_dies() {
+    lose_a_node("redis_cluster", "at-least-once");
+}
+
+#[test]
+fn with_a_checkpoint_under_it_nothing_repeats_when_a_node_of_a_cluster_dies() {
+    lose_a_node("redis_cluster_exactly", "exactly-once");
 }
 
 /// Redis remembers what the restored database does not hold: all of it is written again.
-#[test]
-fn nothing_is_skipped_in_a_database_that_was_restored() {
-    let mut server = Server::postgres();
-    let mut job = Job::new("redis_restored", Database::create_on(server.get("url"), "redis_restored"), shared_redis(), "exactly-once");
+fn restored(kind: &str) {
+    let mut server = Server::of_database(kind);
+    let label = format!("redis_restored_{kind}");
+    let mut job = Job::new(&label, Database::create_on(server.get("url"), &label), shared_redis(), "exactly-once");
     job.send(60_000);
-    let mut workers = [Worker::start(&job.file), Worker::start(&job.file)];
-    job.works(&mut workers);
+    job.start(2);
+    job.works();
     server.copy("early");
-    let copied = job.applied();
-    wait_until(seconds(90), "much is applied after the copy", || {
-        workers.iter_mut().for_each(Worker::assert_runs);
-        job.applied() > copied + 5_000
-    });
+    job.applies(5_000);
     server.restore("early");
-    job.end(&mut workers);
-    workers.iter_mut().for_each(|worker| assert_eq!(worker.stop(), Some(0)));
-    assert!(workers.iter().any(|worker| worker.log().contains("nothing that was remembered before counts any more")), "Redis saw no rewind");
+    job.end();
+    assert_rewound(&job);
+}
+
+#[track_caller]
+fn assert_rewound(job: &Job) {
+    assert!(job.workers.iter().any(|worker| worker.log().contains("nothing that was remembered before counts any more")), "Redis saw no rewind");
     assert_each_record_once(&job.topic, &job.database);
+}
+
+#[test]
+fn nothing_is_skipped_in_a_database_that_was_restored_on_postgres() {
+    restored("postgres");
+}
+
+#[test]
+fn nothing_is_skipped_in_a_database_that_was_restored_on_mysql() {
+    restored("mysql");
+}
+
+#[test]
+fn nothing_is_skipped_in_a_database_that_was_restored_on_mariadb() {
+    restored("mariadb");
+}
+
+/// The file is put back between two runs.
+#[test]
+fn nothing_is_skipped_in_a_file_that_was_restored_on_sqlite() {
+    let mut job = Job::new("redis_restored_sqlite", Database::create(Kind::Sqlite, "redis_restored_sqlite"), shared_redis(), "exactly-once");
+    job.send(5_000);
+    job.start(1);
+    job.end();
+    let Database::Sqlite { path } = &job.database else { unreachable!("it is SQLite") };
+    let (path, copy) = (path.clone(), path.with_extension("copy"));
+    job.database.execute(&format!("VACUUM INTO '{}'", copy.display()));
+    job.send(5_000);
+    job.workers.clear();
+    job.start(1);
+    job.end();
+    assert_eq!(job.applied(), 10_000);
+    put_back(&path, &copy);
+    assert_eq!(job.applied(), 5_000, "the copy is in its place");
+    job.workers.clear();
+    job.start(1);
+    wait_until(seconds(90), "what the file had lost is applied again", || job.applied() >= 10_000);
+    job.end();
+    assert_rewound(&job);
 }
 
 /// The time to live is below what the topic keeps, and nothing else stops a repeat.
@@ -248,10 +380,9 @@ fn a_redis_that_evicts_is_refused_and_waited_for() {
     let mut job = Job::new("redis_evicts", Database::create(Kind::Postgres, "redis_evicts"), redis.get("url"), "exactly-once");
     job.send(10);
     oncesink(&["plan", path(&job.file)]).expect_code(1).expect_text(&["redis-evicts", "redis.eviction: allow"]);
-    let mut workers = [Worker::start(&job.file)];
-    workers[0].wait_for_log(seconds(30), &["waiting: redis: redis-evicts"]);
+    job.start(1);
+    job.workers[0].wait_for_log(seconds(30), &["waiting: redis: redis-evicts"]);
     assert_eq!(ask_redis(redis.get("url"), "CONFIG SET maxmemory-policy noeviction"), "OK");
-    job.end(&mut workers);
-    assert_eq!(workers[0].stop(), Some(0));
+    job.end();
     assert_each_record_once(&job.topic, &job.database);
 }

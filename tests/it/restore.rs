@@ -332,7 +332,7 @@ fn a_sqlite_file_replaced_under_a_running_worker_heals_from_the_topic() {
 }
 
 /// As a person should do it: with the files beside it, which belong to the old one.
-fn put_back(file: &std::path::Path, copy: &std::path::Path) {
+pub fn put_back(file: &std::path::Path, copy: &std::path::Path) {
     for suffix in ["-wal", "-shm"] {
         let _ = fs::remove_file(format!("{}{suffix}", file.display()));
     }

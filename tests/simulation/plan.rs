@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use oncesink::engine::{BatchLimits, EngineSettings, RetrySettings};
+use oncesink_sinks::model::{DedupBackend, Delivery};
 use rand::{Rng, seq::IndexedRandom};
 
 use crate::world::{
@@ -45,6 +46,8 @@ pub struct Plan {
     pub sends_twice: bool,
     /// The append tables remember their events in Redis, besides whatever else stops repeats there.
     pub remembers: bool,
+    /// They keep the ids of their events in the database, too. Where neither a checkpoint nor Redis stops repeats they always do.
+    pub marks: bool,
     /// How long event ids are kept; for good, too, where a person may have old records read again. Else longer than any worker is frozen:
     /// what one commits when it wakes sets the group back.
     retention: Duration,
@@ -57,7 +60,15 @@ pub struct Plan {
 impl Plan {
     pub fn draw(dice: &mut Dice) -> Self {
         use TopicKind::{Events, Ledger, Orders, Readings};
-        let combinations = [&[Orders, Ledger][..], &[Orders, Ledger], &[Orders, Events], &[Ledger, Events], &[Orders, Readings]];
+        let combinations = [
+            &[Orders, Ledger][..],
+            &[Orders, Ledger],
+            &[Orders, Events],
+            &[Ledger, Events],
+            &[Orders, Readings],
+            &[Events, Readings],
+            &[Orders, Events, Readings],
+        ];
         let kinds: &[TopicKind] = combinations.choose(dice).copied().unwrap_or(&[Orders]);
         let topics: Vec<(TopicKind, usize)> = kinds.iter().map(|kind| (*kind, dice.random_range(2..=3))).collect();
         let is_exact = !kinds.contains(&Events);
@@ -95,7 +106,18 @@ impl Plan {
             latency: *[2, 3, 10].choose(dice).unwrap_or(&3),
             records_per_second: chance(dice, 15).then_some(400),
             remembers: chance(dice, 50),
+            marks: chance(dice, 50),
         }
+    }
+
+    /// What keeps the ids of events of a topic's append table. Beside Redis under at-most-once a batch that it keeps waiting would be lost.
+    pub fn events_kept_by(&self, kind: TopicKind) -> Vec<DedupBackend> {
+        let redis = self.remembers && kind.delivery() != Delivery::AtMostOnce;
+        let processed_event = self.marks || (kind.delivery() == Delivery::AtLeastOnce && !redis);
+        [(DedupBackend::Redis, redis), (DedupBackend::ProcessedEvent, processed_event)]
+            .into_iter()
+            .filter_map(|(backend, is_there)| is_there.then_some(backend))
+            .collect()
     }
 
     /// The product's settings, with its waits shortened: simulated time costs little, but not nothing.

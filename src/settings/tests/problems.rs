@@ -49,6 +49,25 @@ fn each_mistake_is_answered_as_it_is_written_down() {
     assert!(different.is_empty(), "{}", different.join("\n"));
 }
 
+/// docs/guarantees.md, "What is refused": each is among those that are printed here.
+#[test]
+fn what_the_guarantees_say_is_refused_is_refused() {
+    let guarantees = include_str!("../../../docs/guarantees.md");
+    let section = guarantees.split("### What is refused").nth(1).unwrap().split("\n### ").next().unwrap();
+    let errors: Vec<&str> = CASES.lines().filter_map(|line| line.strip_prefix("error: ")).collect();
+    let rows: Vec<&str> = section.lines().filter(|line| line.starts_with("| ")).skip(2).collect();
+    assert!(rows.len() >= 20, "the table is found");
+    for row in rows {
+        let said = row.split(" | ").nth(1).unwrap();
+        let is_said = |error: &&str| {
+            let mut rest = *error;
+            let parts = said.split('…');
+            parts.into_iter().all(|part| rest.split_once(part).map(|(_, after)| rest = after).is_some())
+        };
+        assert!(errors.iter().any(|error| is_said(&error)), "nothing prints: {said}");
+    }
+}
+
 #[test]
 fn several_files_are_one_process() {
     let second = SHORTEST.replace("name: orders", "name: audit") + "log: { level: debug }\nmax_buffer: 128MiB\n";

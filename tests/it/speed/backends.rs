@@ -25,7 +25,8 @@ struct Cost {
 fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
     let kafka = Server::kafka_for_figures();
     let topic = filled(kafka.get("plaintext"), ORDERS);
-    topic.keep_for(std::time::Duration::from_secs(600));
+    // Longer than all rounds last on the slowest, and shorter than what Redis remembers.
+    topic.keep_for(std::time::Duration::from_secs(3_000));
     let server = database_server(kind);
     // As it comes, without a log of every command.
     let redis = Server::redis("single", &["appendonly no"]);

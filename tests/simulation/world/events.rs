@@ -119,6 +119,9 @@ events! {
     WaitedForTable = "waited for the lock of a table with deletes",
     TombstoneLeft = "tombstones left",
     TombstoneFound = "tombstones found",
+    AllLayers = "checkpoint, ids of events and redis under one table",
+    AllDeliveries = "all three deliveries in one pipeline",
+    RepeatLeft = "redis alone let an event take effect twice",
     TombstoneRemoved = "tombstones removed by newer writes",
     // Remembered events.
     RedisKnew = "redis: event known",

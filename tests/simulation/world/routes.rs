@@ -91,7 +91,7 @@ pub fn table(name: &str) -> Option<Table> {
     Some(Table { name: TableName::parse(name), columns: names.iter().map(column).collect(), keys, other_unique: Vec::new(), warnings: Vec::new() })
 }
 
-fn target(name: &str, has_version: bool, remembers: bool) -> Option<Arc<Target>> {
+fn target(name: &str, has_version: bool, events_kept_by: &[DedupBackend]) -> Option<Arc<Target>> {
     let table = Arc::new(table(name)?);
     let is_keyed = !table.keys.is_empty();
     Some(Arc::new(Target {
@@ -101,10 +101,7 @@ fn target(name: &str, has_version: bool, remembers: bool) -> Option<Arc<Target>>
         key_equality: KeyEquality::Bytes,
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
-        dedup: [(DedupBackend::Redis, remembers && !is_keyed), (DedupBackend::ProcessedEvent, name == "events_journal")]
-            .into_iter()
-            .filter_map(|(backend, is_there)| is_there.then_some(backend))
-            .collect(),
+        dedup: if is_keyed { Vec::new() } else { events_kept_by.to_vec() },
         accumulate: Vec::new(),
         table,
     }))
@@ -141,13 +138,13 @@ impl Router for SimulatedRouter {
         let missing = || Fault::new(FaultClass::Halt, "missing-table", "no table for this topic");
         let kind = kind.ok_or_else(missing)?;
         let mut routes = Vec::new();
-        let (skips, remembers) = {
+        let (skips, events_kept_by) = {
             let world = self.sim.lock();
-            (world.plan.skips, world.plan.remembers)
+            (world.plan.skips, world.plan.events_kept_by(kind))
         };
         let on_bad_record = if skips { OnBadRecord::Skip } else { OnBadRecord::Halt };
         for name in kind.append_table().into_iter().chain([kind.keyed_table()]) {
-            let target = target(name, kind.has_version(), remembers).ok_or_else(missing)?;
+            let target = target(name, kind.has_version(), &events_kept_by).ok_or_else(missing)?;
             let decoder = Box::new(Decoder { sim: self.sim.clone(), worker: self.worker, is_keyed: !target.key.is_empty() });
             routes.push(RoutePlan { target, on_bad_record, decoder });
         }
