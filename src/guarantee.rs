@@ -1,5 +1,5 @@
-//! What a topic's delivery and a route's write mode give together: the effective guarantee, with its reasons. By this table the settings refuse what is
-//! unsafe, and `plan` says what is given; docs/guarantees.md carries the same.
+//! What a topic's delivery and a route's write mode give together: the effective guarantee, with its reasons. By this table the settings refuse
+//! an `append` or a sum that would keep repeats or losses, and `plan` says what is given; docs/guarantees.md carries the same.
 
 use oncesink_sinks::model::{Delivery, WriteMode};
 

@@ -227,7 +227,7 @@ pub(super) struct Mark {
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Route {
-    /// The route in metrics and messages, and what ids of its events are kept under; its first topic unless it is written.
+    /// The route in metrics and messages; its first topic unless it is written. Ids of its events are kept under it: under another name every event is new.
     #[schemars(extend("format" = "name"))]
     pub name: Option<String>,
     /// The topic: short for `topics` with one entry.

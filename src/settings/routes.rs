@@ -267,7 +267,7 @@ fn judge_names(configs: &mut [(String, RouteConfig)], judging: &mut Judging<'_>)
             if *keeps_events || config.keeps_events() {
                 // Which of the two has which name would hang on their order: whoever changed that would have repeats taken for new.
                 let message = format!("without a name of its own this route shares `{}` with {other}, and ids of events are kept under it", config.name);
-                judging.find(path, message, "give it a `name`, and keep that");
+                judging.find(path, message, "give the newer of the two a `name`; what is known so far is known under this one");
                 continue;
             }
             // Two routes from one topic: the table tells them apart.

@@ -44,7 +44,7 @@ pub struct Plan {
     pub latency: u64,
     /// Some events are sent twice. Then their ids are kept for good: how late the second one is read, nobody can tell.
     pub sends_twice: bool,
-    /// The append tables remember their events in Redis, besides whatever else stops repeats there.
+    /// The tables remember their events in Redis, besides whatever else stops repeats there.
     pub remembers: bool,
     /// They keep the ids of their events in the database, too. Where neither a checkpoint nor Redis stops repeats they always do.
     pub marks: bool,
@@ -110,7 +110,7 @@ impl Plan {
         }
     }
 
-    /// What keeps the ids of events of a topic's append table. Beside Redis under at-most-once a batch that it keeps waiting would be lost.
+    /// What keeps the ids of events of a topic's tables. Not Redis under at-most-once: a batch that it keeps waiting would be lost.
     pub fn events_kept_by(&self, kind: TopicKind) -> Vec<DedupBackend> {
         let redis = self.remembers && kind.delivery() != Delivery::AtMostOnce;
         let processed_event = self.marks || (kind.delivery() == Delivery::AtLeastOnce && !redis);

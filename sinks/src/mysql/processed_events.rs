@@ -59,6 +59,7 @@ impl ProcessedEvents for MySqlSession {
     async fn mark(&mut self, marks: &EventMarks<'_>) -> Result<Vec<bool>, Fault> {
         let [second, third] = marks.generation.looked_at();
         let (newest, second, third) = (self.table(marks.generation), self.table(second), self.table(third));
+        let route_id = marks.route_id();
         let mut added = HashSet::new();
         for ids in chunks(marks.ids, 3, LIMITS) {
             // Nobody writes to the older ones any more, so what is read now stays true.
@@ -71,7 +72,7 @@ impl ProcessedEvents for MySqlSession {
             let text = format!("INSERT INTO {newest} (route_id, event_id, batch_id) VALUES {rows} ON DUPLICATE KEY UPDATE batch_id = {newest}.batch_id");
             let mut query = sqlx::query(execute::once(text));
             for id in &unknown {
-                query = query.bind(marks.route_id()).bind(id.as_bytes()).bind(marks.batch.0);
+                query = query.bind(route_id).bind(id.as_bytes()).bind(marks.batch.0);
             }
             self.execute(query, During::Bookkeeping).await?;
             added.extend(self.find_events(marks, &unknown, &[&newest], Some(marks.batch.0)).await?);

@@ -26,11 +26,11 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
     let kafka = Server::kafka_for_figures();
     let topic = filled(kafka.get("plaintext"), ORDERS);
     // Longer than all rounds last on the slowest, and shorter than what Redis remembers.
-    topic.keep_for(std::time::Duration::from_secs(3_000));
+    topic.keep_for(std::time::Duration::from_secs(12 * 60 * 60));
     let server = database_server(kind);
     // As it comes, without a log of every command.
     let redis = Server::redis("single", &["appendonly no"]);
-    let redis = format!("redis: {{ url: \"{}\", ttl: 1h }}", redis.get("url"));
+    let redis = format!("redis: {{ url: \"{}\", ttl: 24h }}", redis.get("url"));
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); BACKENDS.len()];
     for round in 0..ROUNDS {
         // Another order in each: what one leaves the server to do is not always done beside the same other.

@@ -119,11 +119,12 @@ events! {
     WaitedForTable = "waited for the lock of a table with deletes",
     TombstoneLeft = "tombstones left",
     TombstoneFound = "tombstones found",
+    TombstoneRemoved = "tombstones removed by newer writes",
+    // What is combined.
     AllLayers = "checkpoint, ids of events and redis under one table",
     AllDeliveries = "all three deliveries in one pipeline",
-    RepeatLeft = "redis alone let an event take effect twice",
-    TombstoneRemoved = "tombstones removed by newer writes",
     // Remembered events.
+    RepeatLeft = "redis alone let an event take effect twice",
     RedisKnew = "redis: event known",
     RedisSawRewind = "redis: saw that the database went back",
     RedisRaiseRefused = "redis: raise of another claim or generation refused",

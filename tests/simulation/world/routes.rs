@@ -101,7 +101,7 @@ fn target(name: &str, has_version: bool, events_kept_by: &[DedupBackend]) -> Opt
         key_equality: KeyEquality::Bytes,
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
-        dedup: if is_keyed { Vec::new() } else { events_kept_by.to_vec() },
+        dedup: events_kept_by.to_vec(),
         accumulate: Vec::new(),
         table,
     }))
@@ -176,19 +176,25 @@ impl Decode for Decoder {
         }
         if self.is_keyed && fact.kind == FactKind::Delete {
             push(rows, &[Some(fact.id), rows.target.version.map(|_| fact.version), None]);
+            push_event(rows, &fact);
             rows.finish_row(number, Operation::Delete);
         } else if self.is_keyed {
             push(rows, &[Some(fact.id), Some(fact.version), Some(fact.payload)]);
+            push_event(rows, &fact);
             rows.finish_row(number, Operation::Write);
         } else {
             let index = i64::from(record.partition().index);
             push(rows, &[Some(index), Some(record.offset), Some(fact.id), Some(fact.version), Some(fact.payload)]);
-            if rows.target.keeps_events() {
-                rows.event_ids.push(fact.payload.to_string().as_bytes());
-            }
+            push_event(rows, &fact);
             rows.finish_row(number, Operation::Write);
         }
         Ok(Decoded::Row)
+    }
+}
+
+fn push_event(rows: &mut Rows, fact: &Fact) {
+    if rows.target.keeps_events() {
+        rows.event_ids.push(fact.payload.to_string().as_bytes());
     }
 }
 
