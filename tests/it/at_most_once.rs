@@ -4,8 +4,7 @@ use std::collections::BTreeSet;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{create_tables, file, rows},
-    kafka::Outgoing,
+    event_log::{create_tables, file, numbered, rows},
     main_job::{kill_until_committed, wait_until_committed},
     servers::Server,
     topic::Topic,
@@ -14,11 +13,6 @@ use crate::{
 };
 
 /// Records that are events of their own.
-fn records(from: usize, count: usize) -> Vec<Outgoing> {
-    let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
-    (from..from + count).map(record).collect()
-}
-
 #[track_caller]
 fn assert_none_twice(database: &Database) -> usize {
     let rows = rows(database);
@@ -37,13 +31,13 @@ fn killed(kind: Kind, label: &str) {
     let database = Database::create(kind, label);
     create_tables(&database);
     let file = file(label, &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 3000 }\nbatch: { rows: 200 }");
-    topic.send(&records(0, 40_000));
+    topic.send(&numbered(0..40_000));
     kill_until_committed(seconds(120), &[&topic], &file, 5);
     let written = assert_none_twice(&database);
     println!("{label}: {} of 40000 missing", 40_000 - written);
     assert!(written > 20_000, "most of it is there");
 
-    topic.send(&records(40_000, 5_000));
+    topic.send(&numbered(40_000..45_000));
     let mut workers = [Worker::start(&file)];
     wait_until(seconds(60), "the rest is written", || {
         workers[0].assert_runs();
@@ -81,7 +75,7 @@ fn what_an_outage_costs_is_counted() {
     let database = Database::create_on(server.get("url"), "at_most_outage");
     create_tables(&database);
     let file = file("at_most_outage", &topic, &database, "delivery: at-most-once").also("rate_limit: { records_per_second: 4000 }\nbatch: { rows: 200 }");
-    topic.send(&records(0, 30_000));
+    topic.send(&numbered(0..30_000));
     let mut workers = [Worker::start(&file)];
     wait_until(seconds(60), "it works", || workers[0].applied() > 2_000.0);
     server.crash();

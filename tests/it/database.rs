@@ -144,6 +144,11 @@ impl Database {
         self.number(&format!("SELECT count(*) FROM {table}"))
     }
 
+    /// Nothing where the database does not answer, or has no such table.
+    pub fn try_count(&self, table: &str) -> Option<i64> {
+        self.try_rows(&format!("SELECT count(*) FROM {table}")).ok()?.first()?.first()?.as_deref()?.parse().ok()
+    }
+
     pub fn try_rows(&self, sql: &str) -> Result<Vec<TextRow>, sqlx::Error> {
         block_on(async {
             let mut session = self.connect().await?;

@@ -4,10 +4,9 @@ use std::collections::BTreeSet;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{Keys, WEEK, assert_latest, create_tables, file, file_by_keys, rows},
+    event_log::{Keys, WEEK, assert_latest, create_tables, file, file_by_keys, numbered, rows},
     file::PipelineFile,
-    kafka::Outgoing,
-    main_job::{kill_at_work, kill_until_committed},
+    main_job::{kill_at_work, kill_until_committed, wait_until_committed},
     servers::{ask_redis, shared_redis},
     topic::Topic,
     wait::{seconds, wait_until},
@@ -15,11 +14,6 @@ use crate::{
 };
 
 const RECORDS: usize = 15_000;
-
-fn records() -> Vec<Outgoing> {
-    let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
-    (0..RECORDS).map(record).collect()
-}
 
 struct Table {
     name: &'static str,
@@ -39,7 +33,7 @@ fn mixed(kind: Kind, label: &str) {
     let tables = ["money", "events", "readings"].map(|name| {
         database.execute(&format!("CREATE TABLE {name} (kafka_partition {integer}, kafka_offset {integer}, event varchar(40))"));
         let topic = Topic::create(&format!("{label}_{name}"), 3);
-        topic.send(&records());
+        topic.send(&numbered(0..RECORDS));
         Table { name, topic }
     });
     let route = |table: &Table| {
@@ -97,16 +91,16 @@ fn a_pipeline_that_halts_does_not_disturb_another() {
     };
     let (sound, sound_database, sound_file) = job("tenant_sound");
     let (broken, broken_database, broken_file) = job("tenant_broken");
-    broken.send(&records()[..10]);
+    broken.send(&numbered(0..10));
     let mut worker = Worker::start_with(&sound_file, &[path(&broken_file)]);
     wait_until(seconds(60), "the broken one works yet", || {
         worker.assert_runs();
         broken_database.count("event_log") == 10
     });
     broken_database.execute("DROP TABLE event_log");
-    broken.send(&records()[10..20]);
+    broken.send(&numbered(10..20));
     wait_until(seconds(60), "the broken one halts", || worker.page("/status").is_some_and(|(_, status)| status.contains(r#""reason": "missing-table""#)));
-    sound.send(&records());
+    sound.send(&numbered(0..RECORDS));
     wait_until(seconds(60), "the sound one has done all", || {
         worker.assert_runs();
         sound.lag(&sound_file.group()) == Some(0)
@@ -135,8 +129,7 @@ fn the_guarantee_changes_by_rolling_workers() {
     let with_redis = named("delivery: at-least-once\n    dedup: [redis, processed-event]\n    event_id: value.event").also(&redis);
     let mut sent = 0_usize;
     let mut send = |count: usize| {
-        let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
-        topic.send(&(sent..sent + count).map(record).collect::<Vec<_>>());
+        topic.send(&numbered(sent..sent + count));
         sent += count;
         sent
     };
@@ -149,19 +142,13 @@ fn the_guarantee_changes_by_rolling_workers() {
             assert_eq!(worker.stop(), Some(0), "{}", worker.log());
             *worker = start(file, index);
         }
-        wait_until(seconds(120), "all that was sent before is applied", || {
-            workers.iter_mut().for_each(Worker::assert_runs);
-            topic.lag(&file.group()) == Some(0)
-        });
+        wait_until_committed(seconds(120), &[&topic], file, &mut workers);
         // All workers have the new file, and hold their partitions under it.
         let before = send(0);
         let _ = send(6_000);
         kill_at_work(&mut workers, 1, 1);
         workers[1] = start(file, 1);
-        wait_until(seconds(120), "all of it is applied", || {
-            workers.iter_mut().for_each(Worker::assert_runs);
-            topic.lag(&file.group()) == Some(0)
-        });
+        wait_until_committed(seconds(120), &[&topic], file, &mut workers);
         if is_strong {
             from_switch_on.extend(before..send(0));
         }

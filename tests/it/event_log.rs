@@ -3,6 +3,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    ops::Range,
     time::Duration,
 };
 
@@ -37,6 +38,11 @@ pub fn events(seed: u64) -> Vec<Outgoing> {
         }
     }
     events
+}
+
+/// Events of their own, by number: none is sent twice, each has a key to itself.
+pub fn numbered(numbers: Range<usize>) -> Vec<Outgoing> {
+    numbers.map(|number| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#))).collect()
 }
 
 pub fn create_tables(database: &Database) {

@@ -4,9 +4,8 @@ use std::time::Duration;
 
 use crate::{
     database::{Database, Kind},
-    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events, repeats},
+    event_log::{WEEK, assert_each_event_once, assert_each_record_once, create_tables, file, kill_at_events, numbered, repeats},
     file::PipelineFile,
-    kafka::Outgoing,
     main_job::{kills, wait_until_committed},
     restore::put_back,
     servers::{Server, ask_redis, shared_redis},
@@ -106,8 +105,7 @@ impl Job {
     }
 
     fn send(&mut self, count: usize) {
-        let record = |number: usize| Outgoing::json(number.to_string(), format!(r#"{{"event":"e-{number}","id":{number},"version":1}}"#));
-        self.topic.send(&(self.sent..self.sent + count).map(record).collect::<Vec<_>>());
+        self.topic.send(&numbered(self.sent..self.sent + count));
         self.sent += count;
     }
 
@@ -121,7 +119,7 @@ impl Job {
 
     /// Nothing while the database does not answer.
     fn try_applied(&self) -> Option<i64> {
-        self.database.try_rows("SELECT count(*) FROM event_log").ok()?.first()?.first()?.as_deref()?.parse().ok()
+        self.database.try_count("event_log")
     }
 
     /// Waits until so many more are applied, while there is more to do.

@@ -1,6 +1,6 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
-use super::{database_on, database_server, figure::Figure, filled, median, run_with};
+use super::{database_on, database_server, figure::Figure, filled, median, order, run_with};
 use crate::{database::Kind, servers::Server};
 
 const ORDERS: usize = 2_000_000;
@@ -33,8 +33,7 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
     let redis = format!("redis: {{ url: \"{}\", ttl: 24h }}", redis.get("url"));
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); BACKENDS.len()];
     for round in 0..ROUNDS {
-        // Another order in each: what one leaves the server to do is not always done beside the same other.
-        for backend in (0..BACKENDS.len()).map(|place| (round + place) % BACKENDS.len()) {
+        for backend in order(round, BACKENDS.len()) {
             let keys = BACKENDS[backend].1;
             let also = if keys.contains("redis") { &redis } else { "" };
             let database = database_on(server.as_ref(), label);
