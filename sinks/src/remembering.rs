@@ -18,7 +18,7 @@ use crate::{
     dedup::{Dedup, Event, Generation, Reached, ScreenError},
     fault::{Fault, FaultClass},
     marks::{Marks, Place},
-    model::{Batch, Delivery, NextOffset, Partition, Table, TableName},
+    model::{Batch, Delivery, NextOffset, Partition, Rows, Table, TableName},
     outcome::{SpanOutcome, Standing},
     planted,
     sink::{Applied, ApplyError, Sink, Writer},
@@ -164,10 +164,9 @@ impl RememberingWriter {
     /// Tells the store what it is owed.
     async fn remember(&mut self) -> Result<(), Fault> {
         let Some(Written { batch, generation }) = &self.written else { return Ok(()) };
-        let ids = EventIds::of(batch);
         let reached: Vec<Reached> =
             batch.spans.iter().map(|span| Reached { partition: span.partition.clone(), claim: span.claim.id, durable: span.to }).collect();
-        let remembered = self.around.store.remember(generation, &reached, &ids.events()).await?;
+        let remembered = self.around.store.remember(generation, &reached, &new_events(batch)).await?;
         for partition in &remembered.passed_over {
             tracing::warn!(pipeline = %batch.pipeline, %partition, "another claim or a rewind came between: its last events are not remembered and may repeat");
         }
@@ -242,6 +241,25 @@ impl Around {
     }
 }
 
+/// The rows that ask something of a store: those of a route that remembers events, without those that are known of already.
+fn new_rows(batch: &Batch) -> impl Iterator<Item = (usize, &Rows, Vec<u32>)> {
+    // Rows without an id would all be one event: they are refused where the batch is applied.
+    let remembering = batch.content.rows.iter().enumerate().filter(|(_, rows)| rows.target.remembers_events() && rows.event_ids.len() == rows.len());
+    remembering.map(|(position, rows)| (position, rows, batch.without_known(position, batch.selection(rows))))
+}
+
+/// The events of a batch that was screened, and so has each of them once.
+fn new_events(batch: &Batch) -> Vec<Event<'_>> {
+    let mut events = Vec::new();
+    for (_, rows, selected) in new_rows(batch) {
+        events.extend(selected.into_iter().map(|row| {
+            let (partition, offset) = batch.place_in_log(rows, row);
+            Event { partition, offset, route: &rows.target.route, id: rows.event_id(row) }
+        }));
+    }
+    events
+}
+
 /// The events of a batch that a store is asked for: each once, with the first of its rows.
 struct EventIds<'a> {
     batch: &'a Batch,
@@ -249,17 +267,10 @@ struct EventIds<'a> {
 }
 
 impl<'a> EventIds<'a> {
-    /// Without those that are known of already.
     fn of(batch: &'a Batch) -> Self {
         let mut places: BTreeMap<&str, Vec<Place>> = BTreeMap::new();
-        for (position, rows) in batch.content.rows.iter().enumerate() {
-            // Rows without an id would all be one event: they are refused where the batch is applied.
-            if rows.target.remembers_events() && rows.event_ids.len() == rows.len() {
-                let selected = batch.without_known(position, batch.selection(rows));
-                if !selected.is_empty() {
-                    places.entry(&rows.target.route).or_default().extend(selected.into_iter().map(|row| Place { rows: position, row }));
-                }
-            }
+        for (position, rows, selected) in new_rows(batch).filter(|(.., selected)| !selected.is_empty()) {
+            places.entry(&rows.target.route).or_default().extend(selected.into_iter().map(|row| Place { rows: position, row }));
         }
         let routes = places.into_iter().map(|(route, places)| {
             let marks = Marks::of(batch, &places);

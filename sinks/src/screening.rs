@@ -208,12 +208,12 @@ impl<S: Store> Dedup for Screening<S> {
         }
         // Acknowledged before the first mark: a mark without it could outlive a rewind that nobody sees.
         let taken = self.store.raise(generation, reached).await?;
-        let durable: HashMap<&Partition, NextOffset> = reached.iter().map(|reached| (&reached.partition, reached.durable)).collect();
-        let is_durable = |event: &Event<'_>| durable.get(event.partition).is_some_and(|durable| event.offset < durable.get());
-        let marks: Vec<Event<'_>> = events.iter().filter(|event| taken.get(event.partition) == Some(&true) && is_durable(event)).copied().collect();
+        let (taken, passed_over): (Vec<&Reached>, Vec<&Reached>) = reached.iter().partition(|reached| taken.get(&reached.partition) == Some(&true));
+        let durable: HashMap<&Partition, NextOffset> = taken.iter().map(|reached| (&reached.partition, reached.durable)).collect();
+        let is_durable = |event: &&Event<'_>| durable.get(event.partition).is_some_and(|durable| event.offset < durable.get());
+        let marks: Vec<Event<'_>> = events.iter().filter(is_durable).copied().collect();
         self.store.mark(generation, &marks).await?;
-        let passed_over = reached.iter().filter(|reached| taken.get(&reached.partition) != Some(&true));
-        Ok(Remembered { passed_over: passed_over.map(|reached| reached.partition.clone()).collect() })
+        Ok(Remembered { passed_over: passed_over.iter().map(|reached| reached.partition.clone()).collect() })
     }
 }
 

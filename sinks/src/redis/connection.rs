@@ -7,6 +7,7 @@ use std::{
     collections::BTreeSet,
     fmt,
     future::Future,
+    slice,
     sync::atomic::{AtomicU64, Ordering},
     time::Duration,
 };
@@ -26,9 +27,12 @@ use super::{
 };
 use crate::fault::{Fault, FaultClass};
 
-/// How many commands, or keys of one, are under way at once, and answered within one limit of time: a healthy server answers so many in some
-/// milliseconds, and one that is slow with them is slow.
-pub const AT_ONCE: usize = 1000;
+/// How many commands, or keys of them, are under way at once, and answered within one limit of time: two batches of the usual size, which a
+/// healthy server answers in some tens of milliseconds. Fewer would be one way there and back more for each batch.
+pub const AT_ONCE: usize = 10_000;
+
+/// How many keys one command asks for. The server does nothing else meanwhile, so that it is to take no more than a millisecond or two.
+const KEYS_A_COMMAND: usize = 1000;
 
 /// The way to Redis. Shared by all calls, which do not wait for each other but for a connection that is being made.
 pub(super) struct Link {
@@ -301,12 +305,16 @@ impl Connection {
 
     async fn values(&mut self, keys: &[String]) -> Result<Vec<Value>, RedisError> {
         match self {
-            // One command for all: half of what as many would cost the server.
-            Self::One(connection) => match connection.req_packed_command(redis::cmd("MGET").arg(keys)).await? {
-                Value::Array(values) => Ok(values),
-                refusal => Ok(vec![refusal]),
-            },
-            Self::Cluster(_) => self.all(keys.iter().map(|key| redis::cmd("GET").arg(key).take()).collect()).await,
+            // One command for many: half of what as many would cost the server.
+            Self::One(_) => {
+                let answers = self.all(keys.chunks(KEYS_A_COMMAND).map(|some| of_keys("MGET", some)).collect()).await?;
+                let values = answers.into_iter().map(|answer| match answer {
+                    Value::Array(values) => values,
+                    refusal => vec![refusal],
+                });
+                Ok(values.flatten().collect())
+            }
+            Self::Cluster(_) => self.all(keys.iter().map(|key| of_keys("GET", slice::from_ref(key))).collect()).await,
         }
     }
 
@@ -329,6 +337,13 @@ impl Connection {
             }
         }
     }
+}
+
+/// Made at once as long as it gets.
+fn of_keys(name: &str, keys: &[String]) -> Cmd {
+    let mut command = Cmd::with_capacity(1 + keys.len(), name.len() + keys.iter().map(String::len).sum::<usize>());
+    command.arg(name).arg(keys);
+    command
 }
 
 /// What a server answered, which may be a refusal.

@@ -36,23 +36,44 @@ impl Keys {
         format!("{}next", self.start)
     }
 
-    /// Two events never share a key: all but the last part are escaped.
-    pub(super) fn mark(&self, generation: &Generation, event: &Event<'_>) -> String {
-        let mut key = String::with_capacity(self.start.len() + generation.as_str().len() + event.route.len() + event.id.len() + 2);
-        key.push_str(&self.start);
-        key.push_str(generation.as_str());
-        key.push(':');
-        escape(&mut key, event.route, true);
-        key.push(':');
-        key.push_str(event.id);
-        key
+    /// The key of each event.
+    pub(super) fn marks(&self, generation: &Generation, events: &[Event<'_>]) -> Vec<String> {
+        self.each(generation, events, |_, key| key.to_owned())
     }
 
-    pub(super) fn set(&self, generation: &Generation, event: &Event<'_>, ttl: Duration) -> Cmd {
-        let mut command = redis::cmd("SET");
-        let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX);
-        command.arg(self.mark(generation, event)).arg(event.partition.at(event.offset).to_string()).arg("PX").arg(ttl);
-        command
+    /// For each event the command that remembers it.
+    pub(super) fn remember(&self, generation: &Generation, events: &[Event<'_>], ttl: Duration) -> Vec<Cmd> {
+        let ttl = ttl.as_millis().to_string();
+        let mut record = String::new();
+        self.each(generation, events, |event, key| {
+            record.clear();
+            // Writing to a string cannot fail.
+            let _ = write!(record, "{}", event.partition.at(event.offset));
+            // Made at once as long as it gets: a million times a second growing costs more than all else of it.
+            let mut command = Cmd::with_capacity(5, "SETPX".len() + key.len() + record.len() + ttl.len());
+            command.arg("SET").arg(key).arg(&record).arg("PX").arg(&ttl);
+            command
+        })
+    }
+
+    /// Two events never share a key: all but the last part are escaped. What the keys of a route begin with is written once.
+    fn each<'a, T>(&self, generation: &Generation, events: &'a [Event<'a>], mut take: impl FnMut(&Event<'a>, &str) -> T) -> Vec<T> {
+        let (mut key, mut route, mut start) = (String::new(), None, 0);
+        let of_event = |event: &'a Event<'a>| {
+            if route.replace(event.route) != Some(event.route) {
+                key.clear();
+                key.push_str(&self.start);
+                key.push_str(generation.as_str());
+                key.push(':');
+                escape(&mut key, event.route, true);
+                key.push(':');
+                start = key.len();
+            }
+            key.truncate(start);
+            key.push_str(event.id);
+            take(event, &key)
+        };
+        events.iter().map(of_event).collect()
     }
 }
 
@@ -99,7 +120,8 @@ mod tests {
             for route in parts {
                 for id in parts {
                     let event = Event { partition: &partition, offset: 0, route, id };
-                    assert!(keys.insert(Keys::new("oncesink", pipeline).mark(&generation(), &event)), "{pipeline} {route} {id}");
+                    let [key] = Keys::new("oncesink", pipeline).marks(&generation(), &[event]).try_into().unwrap();
+                    assert!(keys.insert(key), "{pipeline} {route} {id}");
                 }
             }
         }
@@ -108,9 +130,20 @@ mod tests {
     #[test]
     fn names_do_not_choose_the_node() {
         let partition = Partition::new("orders", 0);
-        let key = Keys::new("one{sink}", "{shop}").mark(&generation(), &Event { partition: &partition, offset: 0, route: "{r}", id: "7" });
+        let events = [Event { partition: &partition, offset: 0, route: "{r}", id: "7" }];
+        let key = Keys::new("one{sink}", "{shop}").marks(&generation(), &events).concat();
         assert!(!key.contains(['{', '}']), "{key}");
         assert!(key.starts_with("one%7bsink%7d:"), "{key}");
+    }
+
+    #[test]
+    fn the_events_of_several_routes_have_the_keys_that_each_has_alone() {
+        let partition = Partition::new("orders", 0);
+        let events = [("a", "1"), ("a", "22"), ("b", "3"), ("a", "")].map(|(route, id)| Event { partition: &partition, offset: 0, route, id });
+        let keys = Keys::new("oncesink", "shop");
+        let alone: Vec<String> = events.iter().flat_map(|event| keys.marks(&generation(), &[*event])).collect();
+        assert_eq!(keys.marks(&generation(), &events), alone);
+        assert_eq!(alone[1], "oncesink:shop:0000000000000001:a:22");
     }
 
     #[test]

@@ -64,11 +64,10 @@ impl Store for RedisStore {
     }
 
     async fn marks(&self, generation: &Generation, events: &[Event<'_>]) -> Result<Vec<Option<Coordinate>>, Fault> {
-        let keys: Vec<String> = events.iter().map(|event| self.keys.mark(generation, event)).collect();
-        self.link.values(&keys).await?.into_iter().map(coordinate).collect()
+        self.link.values(&self.keys.marks(generation, events)).await?.into_iter().map(coordinate).collect()
     }
 
     async fn mark(&self, generation: &Generation, events: &[Event<'_>]) -> Result<(), Fault> {
-        self.link.all(events.iter().map(|event| self.keys.set(generation, event, self.ttl)).collect()).await.map(drop)
+        self.link.all(self.keys.remember(generation, events, self.ttl)).await.map(drop)
     }
 }
