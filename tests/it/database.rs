@@ -1,6 +1,6 @@
 //! A database for one test, asked by plain SQL.
 
-use std::path::PathBuf;
+use std::{fs, path::PathBuf};
 
 use sqlx::{AssertSqlSafe, Connection, Executor, MySqlConnection, PgConnection, Row, SqliteConnection};
 
@@ -61,6 +61,13 @@ impl Database {
 
     /// Dropped and made again, empty, under the same name. Whoever is connected to it on PostgreSQL is cut off.
     pub fn recreate(&self) {
+        if let Self::Sqlite { path } = self {
+            for file in ["target.db", "target.db-wal", "target.db-shm"] {
+                let _ = fs::remove_file(path.with_file_name(file));
+            }
+            self.execute("PRAGMA journal_mode = WAL");
+            return;
+        }
         let (server, name) = (self.url().rsplit_once('/').expect("a URL with a database").0.to_owned(), self.name());
         let (own, force, characters) = match self.kind() {
             Kind::Postgres => ("postgres", " WITH (FORCE)", ""),

@@ -1,7 +1,10 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
 use super::{database_on, database_server, figure::Figure, filled, median, order, run_with};
-use crate::{database::Kind, servers::Server};
+use crate::{
+    database::Kind,
+    servers::{Server, ask_redis},
+};
 
 const ORDERS: usize = 2_000_000;
 const ROUNDS: usize = 3;
@@ -29,19 +32,25 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
     topic.keep_for(std::time::Duration::from_secs(12 * 60 * 60));
     let server = database_server(kind);
     // As it comes, without a log of every command.
-    let redis = Server::redis("single", &["appendonly no"]);
-    let redis = format!("redis: {{ url: \"{}\", ttl: 24h }}", redis.get("url"));
+    let memory = Server::redis("single", &["appendonly no"]);
+    let memory = memory.get("url");
+    let redis = format!("redis: {{ url: \"{memory}\", ttl: 24h }}");
+    let database = database_on(server.as_ref(), label);
     let mut figures: Vec<Vec<Figure>> = vec![Vec::new(); BACKENDS.len()];
     for round in 0..ROUNDS {
         for backend in order(round, BACKENDS.len()) {
             let keys = BACKENDS[backend].1;
             let also = if keys.contains("redis") { &redis } else { "" };
-            let database = database_on(server.as_ref(), label);
+            // As empty as the database.
+            assert_eq!(ask_redis(memory, "FLUSHALL"), "OK");
             figures[backend].push(Figure::of(server.as_ref(), ORDERS, || run_with(&topic, &database, ORDERS, keys, also)));
         }
     }
     let ratio = |of: &[Figure]| median(of.iter().zip(&figures[0]).map(|(of, first)| of.rate / first.rate).collect());
     let costs: Vec<Cost> = BACKENDS.iter().zip(&figures).map(|((name, _), of)| Cost { name, figure: Figure::median(of), ratio: ratio(of) }).collect();
+    for ((name, _), of) in BACKENDS.iter().zip(&figures) {
+        println!("{name}: {:.0?} records/s", of.iter().map(|figure| figure.rate).collect::<Vec<_>>());
+    }
     println!("| {kind:?} | records/s | of the first | own CPU s a million | database's |");
     for Cost { name, figure: Figure { rate, own, database }, ratio } in &costs {
         println!("| {name} | {rate:.0} | {ratio:.2} | {own:.1} | {database:.1} |");
