@@ -67,13 +67,13 @@ fn events_by_their_coordinate_on_postgres() {
 }
 
 /// Once its id has expired, an event takes effect again; before, never. The table that is emptied is none that is needed.
-fn ids_expire(kind: Kind, label: &str) {
+/// `address` stands behind `database:`.
+pub fn ids_expire(label: &str, database: &Database, address: &str) {
     let topic = Topic::create(label, 1);
-    let database = Database::create(kind, label);
-    create_tables(&database);
+    create_tables(database);
     let keys = "delivery: at-least-once\n    dedup: [processed-event]\n    event_id: value.event";
     // Longer than a busy machine needs from the first record to the third.
-    let file = file(label, &topic, &database, keys).also("retention: { processed_events: 12s }");
+    let file = file(label, &topic, database, keys).database(address).also("retention: { processed_events: 12s }");
     let mut worker = Worker::start(&file);
     let send = |event: &str| topic.send(&[Outgoing::json("1", format!(r#"{{"event":"{event}","id":1,"version":1}}"#))]);
     let generation = || database.number(&format!("SELECT generation FROM {}", database.bookkeeping("oncesink_processed_event_generation")));
@@ -99,22 +99,27 @@ fn ids_expire(kind: Kind, label: &str) {
     assert_eq!(worker.stop(), Some(0));
 }
 
+fn ids_expire_on(kind: Kind, label: &str) {
+    let database = Database::create(kind, label);
+    ids_expire(label, &database, &format!("\"{}\"", database.url()));
+}
+
 #[test]
 fn event_ids_expire_after_their_retention_on_postgres() {
-    ids_expire(Kind::Postgres, "events_expire_postgres");
+    ids_expire_on(Kind::Postgres, "events_expire_postgres");
 }
 
 #[test]
 fn event_ids_expire_after_their_retention_on_mysql() {
-    ids_expire(Kind::MySql, "events_expire_mysql");
+    ids_expire_on(Kind::MySql, "events_expire_mysql");
 }
 
 #[test]
 fn event_ids_expire_after_their_retention_on_mariadb() {
-    ids_expire(Kind::MariaDb, "events_expire_mariadb");
+    ids_expire_on(Kind::MariaDb, "events_expire_mariadb");
 }
 
 #[test]
 fn event_ids_expire_after_their_retention_on_sqlite() {
-    ids_expire(Kind::Sqlite, "events_expire_sqlite");
+    ids_expire_on(Kind::Sqlite, "events_expire_sqlite");
 }
