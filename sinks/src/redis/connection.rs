@@ -7,8 +7,13 @@ use std::{
     collections::BTreeSet,
     fmt,
     future::Future,
+    iter,
+    pin::pin,
     slice,
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::Duration,
 };
 
@@ -27,12 +32,12 @@ use super::{
 };
 use crate::fault::{Fault, FaultClass};
 
-/// How many commands, or keys of them, are under way at once, and answered within one limit of time: two batches of the usual size, which a
-/// healthy server answers in some tens of milliseconds. Fewer would be one way there and back more for each batch.
-pub const AT_ONCE: usize = 10_000;
+/// How many commands, or keys of one, are answered together: a healthy server takes some milliseconds for so many, and one that takes longer than
+/// the limit of time is slow.
+pub const AT_ONCE: usize = 1000;
 
-/// How many keys one command asks for. The server does nothing else meanwhile, so that it is to take no more than a millisecond or two.
-const KEYS_A_COMMAND: usize = 1000;
+/// How many times so many are under way to one server: a batch of the usual size is one way there and back, not five.
+const PARTS_AT_ONCE: usize = 5;
 
 /// The way to Redis. Shared by all calls, which do not wait for each other but for a connection that is being made.
 pub(super) struct Link {
@@ -52,7 +57,14 @@ struct Current {
 }
 
 #[derive(Clone)]
-enum Connection {
+struct Connection {
+    way: Way,
+    /// How many answers have come, to whomever.
+    answered: Arc<AtomicU64>,
+}
+
+#[derive(Clone)]
+enum Way {
     One(MultiplexedConnection),
     Cluster(ClusterConnection),
 }
@@ -74,29 +86,23 @@ impl Link {
 
     /// The answers to commands that do not depend on each other, in their order. After an error any of them may have taken effect.
     pub(super) async fn all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, Fault> {
-        let mut answers = Vec::with_capacity(commands.len());
-        let mut rest = commands.into_iter();
-        loop {
-            let some: Vec<Cmd> = rest.by_ref().take(AT_ONCE).collect();
-            if some.is_empty() {
-                return Ok(answers);
-            }
-            answers.extend(self.on_connection(async |connection| connection.all(some).await).await?);
+        if commands.is_empty() {
+            return Ok(Vec::new());
         }
+        let mut rest = commands.into_iter();
+        let part = || Some(rest.by_ref().take(AT_ONCE).collect::<Vec<Cmd>>()).filter(|part| !part.is_empty());
+        let parts = iter::from_fn(part).collect();
+        self.on_connection(async |connection| connection.all(parts).await).await
     }
 
     /// The values of keys, in their order; nil for one that is not there.
     pub(super) async fn values(&self, keys: &[String]) -> Result<Vec<Value>, Fault> {
-        let mut values = Vec::with_capacity(keys.len());
-        for some in keys.chunks(AT_ONCE) {
-            let answers = self.on_connection(async |connection| connection.values(some).await).await?;
-            // Fewer would be read as those of other keys.
-            if answers.len() != some.len() {
-                return Err(unknown());
-            }
-            values.extend(answers);
+        if keys.is_empty() {
+            return Ok(Vec::new());
         }
-        Ok(values)
+        let values = self.on_connection(async |connection| connection.values(keys).await).await?;
+        // Fewer would be read as those of other keys.
+        if values.len() == keys.len() { Ok(values) } else { Err(unknown()) }
     }
 
     pub(super) async fn one<T: FromRedisValue>(&self, command: Cmd) -> Result<T, Fault> {
@@ -120,10 +126,11 @@ impl Link {
 
     async fn on_connection<T: Answers>(&self, work: impl AsyncFnOnce(&mut Connection) -> Result<T, RedisError>) -> Result<T, Fault> {
         let (number, mut connection) = self.connection().await?;
-        let result = match timeout(self.answer_limit, work(&mut connection)).await {
-            Ok(Ok(answers)) => answers.refusal().map_or(Ok(answers), Err),
-            Ok(Err(error)) => Err(fault(&error)),
-            Err(_) => Err(late("answer", self.answer_limit)),
+        let answered = connection.answered.clone();
+        let result = match self.while_answers_come(&answered, work(&mut connection)).await {
+            Some(Ok(answers)) => answers.refusal().map_or(Ok(answers), Err),
+            Some(Err(error)) => Err(fault(&error)),
+            None => Err(late("answer", self.answer_limit)),
         };
         // A server without memory is the right one all the same. After everything else the next call may find another.
         if result.as_ref().is_err_and(|fault| fault.class != FaultClass::Pause && fault.reason != "redis-script") {
@@ -131,6 +138,22 @@ impl Link {
             current.connection.take_if(|(current, _)| *current == number);
         }
         result
+    }
+
+    /// Nothing, if the server was silent for the limit of time. One that answers others is at work on what they asked for first, and a slow line carries
+    /// that first: to begin anew then would never end.
+    async fn while_answers_come<T>(&self, answered: &AtomicU64, work: impl Future<Output = T>) -> Option<T> {
+        let mut work = pin!(work);
+        loop {
+            let before = answered.load(Ordering::Relaxed);
+            if let Ok(answers) = timeout(self.answer_limit, &mut work).await {
+                answered.fetch_add(1, Ordering::Relaxed);
+                return Some(answers);
+            }
+            if answered.load(Ordering::Relaxed) == before {
+                return None;
+            }
+        }
     }
 
     async fn connection(&self) -> Result<(u64, Connection), Fault> {
@@ -157,10 +180,14 @@ impl Link {
     }
 
     async fn connect(&self) -> Result<Connection, Fault> {
+        Ok(Connection { way: self.way().await?, answered: Arc::default() })
+    }
+
+    async fn way(&self) -> Result<Way, Fault> {
         let config = self.config();
         match &self.target {
-            Target::Single(client) => Ok(Connection::One(connect(client, &config).await?)),
-            Target::Sentinel(sentinels) => Ok(Connection::One(self.primary(sentinels).await?)),
+            Target::Single(client) => Ok(Way::One(connect(client, &config).await?)),
+            Target::Sentinel(sentinels) => Ok(Way::One(self.primary(sentinels).await?)),
             Target::Cluster { client, seeds } => {
                 // A seed that answers, or says why it does not. The cluster's client takes every refusal for a broken connection.
                 first(seeds.iter().map(|seed| {
@@ -169,14 +196,14 @@ impl Link {
                 }))
                 .await?;
                 let connection = client.get_async_connection().await.map_err(|error| fault(&error))?;
-                Ok(Connection::Cluster(connection))
+                Ok(Way::Cluster(connection))
             }
         }
     }
 
-    /// The driver's own limits: the same, should one of its tasks outlive us.
+    /// Without the driver's own limit of an answer, which knows nothing of what was asked for before it: all that waits has ours.
     fn config(&self) -> AsyncConnectionConfig {
-        AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_limit)).set_response_timeout(Some(self.answer_limit))
+        AsyncConnectionConfig::new().set_connection_timeout(Some(self.connect_limit)).set_response_timeout(None)
     }
 
     /// Whom the sentinels name, if it says of itself that it is the primary: a sentinel may not have heard of a failover yet.
@@ -272,9 +299,73 @@ async fn as_node(client: &Client, config: &AsyncConnectionConfig) -> Result<(), 
 }
 
 impl Connection {
-    async fn all(&mut self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
+    /// The answers to parts of at most [`AT_ONCE`] commands each.
+    async fn all(&self, parts: Vec<Vec<Cmd>>) -> Result<Vec<Value>, RedisError> {
+        let at_once = match &self.way {
+            Way::One(_) => PARTS_AT_ONCE,
+            Way::Cluster(_) => 1,
+        };
+        let mut answers: Vec<Vec<Value>> = vec![Vec::new(); parts.len()];
+        let mut rest = parts.into_iter().enumerate();
+        let mut under_way = JoinSet::new();
+        loop {
+            for (index, part) in rest.by_ref().take(at_once - under_way.len()) {
+                let way = self.way.clone();
+                under_way.spawn(async move { (index, way.part(part).await) });
+            }
+            let Some(part) = under_way.join_next().await else { break };
+            self.answered.fetch_add(1, Ordering::Relaxed);
+            let (index, part) = part.map_err(|_| given_up())?;
+            if let Some(place) = answers.get_mut(index) {
+                *place = part?;
+            }
+        }
+        Ok(answers.into_iter().flatten().collect())
+    }
+
+    async fn values(&self, keys: &[String]) -> Result<Vec<Value>, RedisError> {
+        let parts = keys.chunks(AT_ONCE);
+        if let Way::Cluster(_) = &self.way {
+            return self.all(parts.map(|part| part.iter().map(|key| of_keys("GET", slice::from_ref(key))).collect()).collect()).await;
+        }
+        // One command for many: half of what as many would cost the server.
+        let answers = self.all(parts.clone().map(|part| vec![of_keys("MGET", part)]).collect()).await?;
+        let mut values = Vec::with_capacity(keys.len());
+        for (answer, part) in answers.into_iter().zip(parts) {
+            match answer {
+                Value::Array(mut of_part) if of_part.len() == part.len() => values.append(&mut of_part),
+                refusal @ Value::ServerError(_) => return Ok(vec![refusal]),
+                _ => return Ok(Vec::new()),
+            }
+        }
+        Ok(values)
+    }
+
+    async fn one(&mut self, command: Cmd) -> Result<Value, RedisError> {
+        match &mut self.way {
+            Way::One(connection) => connection.req_packed_command(&command).await,
+            Way::Cluster(connection) => connection.req_packed_command(&command).await,
+        }
+    }
+
+    async fn every_primary(&mut self, command: Cmd) -> Result<Vec<Value>, RedisError> {
+        match &mut self.way {
+            Way::One(connection) => Ok(vec![connection.req_packed_command(&command).await?]),
+            Way::Cluster(connection) => {
+                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
+                match connection.route_command(command, everywhere).await? {
+                    Value::Map(answers) => Ok(answers.into_iter().map(|(_, answer)| answer).collect()),
+                    answer => Ok(vec![answer]),
+                }
+            }
+        }
+    }
+}
+
+impl Way {
+    async fn part(self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
         match self {
-            Self::One(connection) => {
+            Self::One(mut connection) => {
                 let mut pipeline = Pipeline::with_capacity(commands.len());
                 for command in commands {
                     pipeline.add_command(command);
@@ -292,8 +383,7 @@ impl Connection {
                 }
                 let mut answers = vec![Value::Nil; under_way.len()];
                 while let Some(answered) = under_way.join_next().await {
-                    // A task that did not end has no answer, which must not be read as "not there".
-                    let (index, answer) = answered.map_err(|_| RedisError::from(std::io::Error::other("a command was given up")))?;
+                    let (index, answer) = answered.map_err(|_| given_up())?;
                     if let Some(place) = answers.get_mut(index) {
                         *place = answer?;
                     }
@@ -302,41 +392,11 @@ impl Connection {
             }
         }
     }
+}
 
-    async fn values(&mut self, keys: &[String]) -> Result<Vec<Value>, RedisError> {
-        match self {
-            // One command for many: half of what as many would cost the server.
-            Self::One(_) => {
-                let answers = self.all(keys.chunks(KEYS_A_COMMAND).map(|some| of_keys("MGET", some)).collect()).await?;
-                let values = answers.into_iter().map(|answer| match answer {
-                    Value::Array(values) => values,
-                    refusal => vec![refusal],
-                });
-                Ok(values.flatten().collect())
-            }
-            Self::Cluster(_) => self.all(keys.iter().map(|key| of_keys("GET", slice::from_ref(key))).collect()).await,
-        }
-    }
-
-    async fn one(&mut self, command: Cmd) -> Result<Value, RedisError> {
-        match self {
-            Self::One(connection) => connection.req_packed_command(&command).await,
-            Self::Cluster(connection) => connection.req_packed_command(&command).await,
-        }
-    }
-
-    async fn every_primary(&mut self, command: Cmd) -> Result<Vec<Value>, RedisError> {
-        match self {
-            Self::One(connection) => Ok(vec![connection.req_packed_command(&command).await?]),
-            Self::Cluster(connection) => {
-                let everywhere = RoutingInfo::MultiNode((MultipleNodeRoutingInfo::AllMasters, None));
-                match connection.route_command(command, everywhere).await? {
-                    Value::Map(answers) => Ok(answers.into_iter().map(|(_, answer)| answer).collect()),
-                    answer => Ok(vec![answer]),
-                }
-            }
-        }
-    }
+/// A task that did not end has no answer, which must not be read as "not there".
+fn given_up() -> RedisError {
+    RedisError::from(std::io::Error::other("a command was given up"))
 }
 
 /// Made at once as long as it gets.

@@ -46,8 +46,8 @@ pub enum Servers {
 impl RedisOptions {
     /// A new connection is a few round trips; what takes longer is a server that hangs, or a network that swallows packets.
     pub const CONNECT_LIMIT: Duration = Duration::from_secs(5);
-    /// For at most [`super::AT_ONCE`] small commands, which a healthy server answers in tens of milliseconds. Long enough for a fork or a slow
-    /// command of somebody else, short enough that a failover is not slept through.
+    /// How long a server may be silent that was asked; for at most [`super::AT_ONCE`] small commands a healthy one takes milliseconds. Long enough for a
+    /// fork or a slow command of somebody else, short enough that a failover is not slept through.
     pub const ANSWER_LIMIT: Duration = Duration::from_secs(2);
     /// Longer than Kafka keeps records by default, so that no replay of a topic outlives the marks.
     pub const TTL: Duration = Duration::from_secs(8 * 24 * 60 * 60);

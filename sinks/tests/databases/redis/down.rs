@@ -1,11 +1,18 @@
 //! Servers that hang, end, and are followed by others.
 
-use std::time::{Duration, Instant};
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
 use oncesink_sinks::{
     dedup::Dedup,
     fault::{Fault, FaultClass},
     redis::{self, RedisDedup, RedisOptions},
+};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
 };
 
 use super::{
@@ -40,6 +47,46 @@ async fn works_again(dedup: &RedisDedup, lane: &Lane) -> usize {
         worked
     })
     .await
+}
+
+/// A batch may take longer than a server may be silent: as long as answers come, it is waited for.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slow_line_is_no_silent_server() {
+    let server = Server::start(Kind::Single, &[]);
+    let address = server.get("url").rsplit('/').next().unwrap().to_owned();
+    let slow = slow_line(address, 100_000).await;
+    let options = RedisOptions { answer_limit: Duration::from_secs(3), ..RedisOptions::single(format!("redis://{slow}")) };
+    let (dedup, lane) = (redis::open("shop", &options).unwrap(), Lane::new(0, 5000));
+    dedup.claimed(&lane.reached(0)).await.unwrap();
+    let (_, generation) = lane.screen(&dedup).await.unwrap();
+    let started = Instant::now();
+    dedup.remember(&generation, &lane.end(), &lane.events()).await.unwrap();
+    assert!(started.elapsed() > options.answer_limit, "it was not slow: {:?}", started.elapsed());
+    assert_eq!(lane.known(&dedup).await, 5000);
+}
+
+/// The address of a line to a server that carries so many bytes a second towards it.
+async fn slow_line(server: String, bytes_a_second: u32) -> SocketAddr {
+    const CHUNK: usize = 8192;
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let takes = Duration::from_secs(1) * u32::try_from(CHUNK).unwrap() / bytes_a_second;
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let server = TcpStream::connect(&server).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = server.into_split();
+            tokio::spawn(async move { tokio::io::copy(&mut from_server, &mut to_client).await });
+            tokio::spawn(async move {
+                let mut chunk = [0; CHUNK];
+                while let Ok(length @ 1..) = from_client.read(&mut chunk).await {
+                    to_server.write_all(&chunk[..length]).await.unwrap();
+                    tokio::time::sleep(takes).await;
+                }
+            });
+        }
+    });
+    address
 }
 
 async fn a_server_hangs(kind: Kind) {

@@ -13,7 +13,7 @@ use super::{
 };
 use crate::on_each_redis;
 
-on_each_redis!(five_thousand_events, marks_end, a_flush_forgets_and_breaks_nothing, only_what_is_durable_is_marked);
+on_each_redis!(five_thousand_events, each_event_has_its_own_answer, marks_end, a_flush_forgets_and_breaks_nothing, only_what_is_durable_is_marked);
 
 async fn five_thousand_events(kind: Kind) {
     let server = Server::start(kind, &[]);
@@ -43,6 +43,19 @@ async fn five_thousand_events(kind: Kind) {
     let sizes = server.ask::<usize>("DBSIZE").await;
     assert_eq!(sizes.iter().sum::<usize>(), 5002);
     assert!(sizes.iter().all(|size| *size > 5000 / 4 / sizes.len()), "{sizes:?}");
+}
+
+/// Over more commands than one, and more of them than are under way at once.
+async fn each_event_has_its_own_answer(kind: Kind) {
+    let server = Server::start(kind, &[]);
+    let (dedup, lane) = (server.dedup(), Lane::new(0, 7500));
+    dedup.claimed(&lane.reached(0)).await.unwrap();
+    let (_, generation) = lane.screen(&dedup).await.unwrap();
+    let is_third = |offset: usize| offset.is_multiple_of(3);
+    let thirds: Vec<_> = lane.events().into_iter().enumerate().filter(|(offset, _)| is_third(*offset)).map(|(_, event)| event).collect();
+    dedup.remember(&generation, &lane.end(), &thirds).await.unwrap();
+    let known = dedup.screen(&lane.events()).await.unwrap().known;
+    assert!(known.iter().copied().eq((0..7500).map(is_third)), "an answer was taken for another event's");
 }
 
 async fn marks_end(kind: Kind) {
