@@ -396,3 +396,36 @@ fn write_coordinate(bytes: &mut Vec<u8>, record: &RecordRef<'_>) {
     // Writing to memory cannot fail.
     let _ = write!(bytes, "{}@{}#{says:016x}", record.partition(), record.offset);
 }
+
+#[cfg(test)]
+mod coordinate_tests {
+    use std::collections::BTreeSet;
+
+    use oncesink_sinks::model::Partition;
+
+    use super::write_coordinate;
+    use crate::source::{RecordsBuilder, Sequence};
+
+    fn coordinate(timestamp: i64, value: &str) -> String {
+        let mut builder = RecordsBuilder::new(Partition::new("orders", 3), Sequence(1));
+        builder.push(88_211, timestamp, Some(b"7"), Some(value.as_bytes()), std::iter::empty());
+        let records = builder.finish();
+        let mut bytes = Vec::new();
+        write_coordinate(&mut bytes, &records.iter().next().unwrap());
+        String::from_utf8(bytes).unwrap()
+    }
+
+    #[test]
+    fn the_same_place_is_another_event_where_it_says_something_else_or_at_another_time() {
+        assert_eq!(coordinate(1_709_212_079_250, "1"), coordinate(1_709_212_079_250, "1"));
+        // Half of them with a sum below zero.
+        let mut ids = BTreeSet::new();
+        for timestamp in [-1, 0, 1_709_212_079_250, 1_709_212_079_251] {
+            for value in 0..50 {
+                let id = coordinate(timestamp, &value.to_string());
+                assert_eq!(id.split_once('#').map(|(place, says)| (place, says.len())), Some(("orders:3@88211", 16)), "{id}");
+                assert!(ids.insert(id), "two events share an id");
+            }
+        }
+    }
+}
