@@ -53,7 +53,7 @@ fn statements_without_names() {
     main_job("pgbouncer_unnamed", ", named_statements: never", false);
 }
 
-/// Nothing of the ids hangs on a session: what a roll-over locks ends with its transaction.
+/// Nothing of the ids hangs on a session of PostgreSQL.
 #[test]
 fn events_take_effect_once_at_least_once() {
     let label = "pgbouncer_events";
