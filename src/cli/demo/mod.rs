@@ -4,12 +4,13 @@ use std::{
     fmt::Write as _,
     io,
     path::{Path, PathBuf},
+    sync::Arc,
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use indicatif::{ProgressBar, ProgressStyle};
 use oncesink_sinks::plain_sql::{PlainSql, PlainSqlError};
-use tokio::task::block_in_place;
+use tokio::task::{JoinHandle, spawn_blocking};
 
 use self::{
     check::Verdict,
@@ -96,7 +97,7 @@ async fn play() -> Result<bool, DemoError> {
     let began = Instant::now();
     let stage = Stage::build()?;
     check::prepare(&stage.tables).await?;
-    let cluster = Cluster::start()?;
+    let cluster = Arc::new(Cluster::start()?);
     let settings = stage.settings(&cluster.brokers);
     std::fs::write(&stage.settings, &settings)?;
     println!(
@@ -128,12 +129,11 @@ struct Acts {
     clean_end: bool,
 }
 
-async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
+async fn perform(stage: &Stage, cluster: &Arc<Cluster>) -> Result<Acts, DemoError> {
     let limit = Duration::from_secs(120);
     let began = Instant::now();
-    let mut events = Events::new();
     let mut sql = PlainSql::open(&stage.tables).await?;
-    block_in_place(|| cluster.produce(events.by_ref().take(HEAD_START)))?;
+    let mut producing = Producing::start(cluster, Events::new(), HEAD_START).ended().await?;
     let mut victim = Worker::start("worker-1", &stage.settings, &stage.directory)?;
     let mut other = Worker::start("worker-2", &stage.settings, &stage.directory)?;
     let bar = progress_bar();
@@ -153,7 +153,7 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
         }
         // While the victim is away nothing is added, so that enough is left for its next life.
         if kills == KILLS || victim.view().running_partitions > 0 {
-            block_in_place(|| cluster.produce(events.by_ref().take(PIECE)))?;
+            producing = producing.go_on(cluster).await?;
         }
         // Until the first worker has made the bookkeeping there is no checkpoint to read.
         let done = check::progress(&mut sql).await.unwrap_or(0);
@@ -171,10 +171,41 @@ async fn perform(stage: &Stage, cluster: &Cluster) -> Result<Acts, DemoError> {
         }
     }
     bar.finish_and_clear();
+    producing.ended().await?;
     let clean_end = victim.stop().await?.success() & other.stop().await?.success();
     let redelivered = victim.redelivered() + other.redelivered();
     let produced = cluster.all_produced()?;
     Ok(Acts { produced, kills, kills_that_met_nothing: missed, held, redelivered, clean_end })
+}
+
+/// Producing goes on beside the watching: on a busy machine the workers apply a piece while it is produced, and whoever looks only after it never
+/// sees a batch open.
+enum Producing {
+    Piece(JoinHandle<Result<Events, ClusterError>>),
+    Ended(Events),
+}
+
+impl Producing {
+    fn start(cluster: &Arc<Cluster>, mut events: Events, count: usize) -> Self {
+        let cluster = cluster.clone();
+        Self::Piece(spawn_blocking(move || cluster.produce(events.by_ref().take(count)).map(|()| events)))
+    }
+
+    async fn ended(self) -> Result<Self, DemoError> {
+        match self {
+            Self::Piece(piece) => Ok(Self::Ended(piece.await.map_err(io::Error::other)??)),
+            ended @ Self::Ended(_) => Ok(ended),
+        }
+    }
+
+    /// The next piece, once the one before has been produced.
+    async fn go_on(self, cluster: &Arc<Cluster>) -> Result<Self, DemoError> {
+        match self {
+            Self::Piece(piece) if !piece.is_finished() => Ok(Self::Piece(piece)),
+            Self::Piece(piece) => Ok(Self::start(cluster, piece.await.map_err(io::Error::other)??, PIECE)),
+            Self::Ended(events) => Ok(Self::start(cluster, events, PIECE)),
+        }
+    }
 }
 
 fn progress_bar() -> ProgressBar {
