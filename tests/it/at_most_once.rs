@@ -12,7 +12,6 @@ use crate::{
     worker::Worker,
 };
 
-/// Records that are events of their own.
 #[track_caller]
 fn assert_none_twice(database: &Database) -> usize {
     let rows = rows(database);
