@@ -133,7 +133,9 @@ async fn perform(stage: &Stage, cluster: &Arc<Cluster>) -> Result<Acts, DemoErro
     let limit = Duration::from_secs(120);
     let began = Instant::now();
     let mut sql = PlainSql::open(&stage.tables).await?;
-    let mut producing = Producing::start(cluster, Events::new(), HEAD_START).ended().await?;
+    let events = produced(produce(cluster, Events::new(), HEAD_START)).await?;
+    // Nothing yet: it has ended when it is looked at.
+    let mut producing = produce(cluster, events, 0);
     let mut victim = Worker::start("worker-1", &stage.settings, &stage.directory)?;
     let mut other = Worker::start("worker-2", &stage.settings, &stage.directory)?;
     let bar = progress_bar();
@@ -152,8 +154,8 @@ async fn perform(stage: &Stage, cluster: &Arc<Cluster>) -> Result<Acts, DemoErro
             bar.set_message(format!("{kills} kills"));
         }
         // While the victim is away nothing is added, so that enough is left for its next life.
-        if kills == KILLS || victim.view().running_partitions > 0 {
-            producing = producing.go_on(cluster).await?;
+        if producing.is_finished() && (kills == KILLS || victim.view().running_partitions > 0) {
+            producing = produce(cluster, produced(producing).await?, PIECE);
         }
         // Until the first worker has made the bookkeeping there is no checkpoint to read.
         let done = check::progress(&mut sql).await.unwrap_or(0);
@@ -171,41 +173,24 @@ async fn perform(stage: &Stage, cluster: &Arc<Cluster>) -> Result<Acts, DemoErro
         }
     }
     bar.finish_and_clear();
-    producing.ended().await?;
+    produced(producing).await?;
     let clean_end = victim.stop().await?.success() & other.stop().await?.success();
     let redelivered = victim.redelivered() + other.redelivered();
     let produced = cluster.all_produced()?;
     Ok(Acts { produced, kills, kills_that_met_nothing: missed, held, redelivered, clean_end })
 }
 
-/// Producing goes on beside the watching: on a busy machine the workers apply a piece while it is produced, and whoever looks only after it never
-/// sees a batch open.
-enum Producing {
-    Piece(JoinHandle<Result<Events, ClusterError>>),
-    Ended(Events),
+/// Goes on beside the watching: on a busy machine the workers apply a piece while it is produced, and whoever looks only after it never sees a
+/// batch open.
+type Producing = JoinHandle<Result<Events, ClusterError>>;
+
+fn produce(cluster: &Arc<Cluster>, mut events: Events, count: usize) -> Producing {
+    let cluster = cluster.clone();
+    spawn_blocking(move || cluster.produce(events.by_ref().take(count)).map(|()| events))
 }
 
-impl Producing {
-    fn start(cluster: &Arc<Cluster>, mut events: Events, count: usize) -> Self {
-        let cluster = cluster.clone();
-        Self::Piece(spawn_blocking(move || cluster.produce(events.by_ref().take(count)).map(|()| events)))
-    }
-
-    async fn ended(self) -> Result<Self, DemoError> {
-        match self {
-            Self::Piece(piece) => Ok(Self::Ended(piece.await.map_err(io::Error::other)??)),
-            ended @ Self::Ended(_) => Ok(ended),
-        }
-    }
-
-    /// The next piece, once the one before has been produced.
-    async fn go_on(self, cluster: &Arc<Cluster>) -> Result<Self, DemoError> {
-        match self {
-            Self::Piece(piece) if !piece.is_finished() => Ok(Self::Piece(piece)),
-            Self::Piece(piece) => Ok(Self::start(cluster, piece.await.map_err(io::Error::other)??, PIECE)),
-            Self::Ended(events) => Ok(Self::start(cluster, events, PIECE)),
-        }
-    }
+async fn produced(producing: Producing) -> Result<Events, DemoError> {
+    Ok(producing.await.map_err(io::Error::other)??)
 }
 
 fn progress_bar() -> ProgressBar {
