@@ -11,7 +11,7 @@ use async_trait::async_trait;
 
 use crate::{
     fault::Fault,
-    model::{ClaimId, NextOffset, Partition},
+    model::{ClaimId, EventIdKind, NextOffset, Partition},
 };
 
 /// The remembered events of one pipeline. Cheap to share; every worker has its own.
@@ -68,6 +68,7 @@ pub struct Event<'a> {
     pub offset: i64,
     pub route: &'a str,
     pub id: &'a str,
+    pub id_kind: EventIdKind,
 }
 
 /// The time between two rewinds. A mark that was written in one is unknown in every other. Never the same twice.

@@ -254,7 +254,7 @@ fn new_events(batch: &Batch) -> Vec<Event<'_>> {
     for (_, rows, selected) in new_rows(batch) {
         events.extend(selected.into_iter().map(|row| {
             let (partition, offset) = batch.place_in_log(rows, row);
-            Event { partition, offset, route: &rows.target.route, id: rows.event_id(row) }
+            Event { partition, offset, route: &rows.target.route, id: rows.event_id(row), id_kind: rows.target.event_id }
         }));
     }
     events
@@ -289,8 +289,9 @@ impl<'a> EventIds<'a> {
             let batch = self.batch;
             let events = marks.ids.iter().zip(marks.places());
             let event = move |(id, place): (&&'a str, &Place)| {
-                let (partition, offset) = batch.place_in_log(&batch.content.rows[place.rows], place.row);
-                Event { partition, offset, route, id }
+                let rows = &batch.content.rows[place.rows];
+                let (partition, offset) = batch.place_in_log(rows, place.row);
+                Event { partition, offset, route, id, id_kind: rows.target.event_id }
             };
             events.map(event).collect::<Vec<_>>()
         };

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use crate::{
     dedup::{Dedup, DedupFacts, Event, Found, Generation, Reached, Remembered, ScreenError, Screened},
     fault::{Fault, FaultClass},
-    model::{ClaimId, Coordinate, NextOffset, Partition},
+    model::{ClaimId, Coordinate, EventIdKind, NextOffset, Partition},
     planted,
 };
 
@@ -110,6 +110,31 @@ fn is_known(mark: Option<Coordinate>, durable: &HashMap<&Partition, NextOffset>)
     planted!(MarkAboveDatabaseIsBelieved) || durable.get(&mark.partition).is_none_or(|durable| mark.offset < durable.get())
 }
 
+/// The events whose marks are read.
+struct Asked<'a> {
+    events: Vec<Event<'a>>,
+    /// Of each, among those that are screened.
+    positions: Vec<usize>,
+}
+
+impl<'a> Asked<'a> {
+    /// An id that is its record's own coordinate is marked by that record alone, and a mark that names a record above the database is not believed.
+    /// So of such ids only those are asked for whose records are read again.
+    fn of(events: &[Event<'a>], held: &[Reached]) -> Self {
+        let durable = durable(held);
+        let is_asked = |event: &Event<'_>| match event.id_kind {
+            EventIdKind::Producer => true,
+            EventIdKind::Coordinate => durable.get(event.partition).is_none_or(|durable| event.offset < durable.get()),
+        };
+        let (positions, events) = events.iter().copied().enumerate().filter(|(_, event)| is_asked(event)).unzip();
+        Self { events, positions }
+    }
+}
+
+fn durable(held: &[Reached]) -> HashMap<&Partition, NextOffset> {
+    held.iter().map(|held| (&held.partition, held.durable)).collect()
+}
+
 impl<S: Store> Screening<S> {
     pub fn new(store: S) -> Self {
         Self { store, own: Mutex::default() }
@@ -170,9 +195,11 @@ impl<S: Store> Dedup for Screening<S> {
 
     async fn screen(&self, events: &[Event<'_>]) -> Result<Screened, ScreenError> {
         let partitions: BTreeSet<&Partition> = events.iter().map(|event| event.partition).collect();
-        let mut generation = self.generation(&self.held(&partitions)?).await?;
+        let held = self.held(&partitions)?;
+        let asked = Asked::of(events, &held);
+        let mut generation = self.generation(&held).await?;
         for _ in 0..ROUNDS {
-            let marks = self.store.marks(&generation, events).await?;
+            let marks = self.store.marks(&generation, &asked.events).await?;
             // Only now: what holds after the marks were read held while they were.
             let seen = self.store.state(&self.held(&partitions)?).await?;
             // Our own marks move on while the store answers, and are never a rewind.
@@ -180,8 +207,11 @@ impl<S: Store> Dedup for Screening<S> {
             let pick = |positions: Vec<usize>| positions.into_iter().filter_map(|position| held.get(position).cloned()).collect::<Vec<_>>();
             match seen.judge(&generation, &held) {
                 Verdict::Sound => {
-                    let durable: HashMap<&Partition, NextOffset> = held.iter().map(|held| (&held.partition, held.durable)).collect();
-                    let known = marks.into_iter().map(|mark| is_known(mark, &durable)).collect();
+                    let durable = durable(&held);
+                    let mut known = vec![false; events.len()];
+                    for (position, mark) in asked.positions.into_iter().zip(marks) {
+                        known[position] = is_known(mark, &durable);
+                    }
                     self.own().generation = Some(generation.clone());
                     return Ok(Screened { known, generation });
                 }

@@ -2,6 +2,8 @@
 
 use std::borrow::Cow;
 
+use oncesink_sinks::model::EventIdKind;
+
 use super::{Broken, input::Input, rule};
 
 /// Where the id of a record's event comes from.
@@ -14,6 +16,16 @@ pub enum EventIdSource {
     /// Empty: the whole key.
     Key(Vec<String>),
     Header(String),
+}
+
+impl EventIdSource {
+    #[must_use]
+    pub const fn kind(&self) -> EventIdKind {
+        match self {
+            Self::Coordinate => EventIdKind::Coordinate,
+            Self::Value(_) | Self::Key(_) | Self::Header(_) => EventIdKind::Producer,
+        }
+    }
 }
 
 /// As long as every database takes it in the key of a table.

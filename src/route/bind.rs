@@ -75,8 +75,18 @@ pub(super) fn bind(config: &RouteConfig, topic: &str, table: Table) -> Result<Bo
         rules: Rules { timezone, timestamp_unit: config.timestamp_unit },
         event_id: config.event_id.clone(),
     };
-    let dedup = config.dedup.clone();
-    let target = Target { route: config.name.clone(), table: Arc::new(table), columns, key, key_equality, version, write: config.write, accumulate, dedup };
+    let target = Target {
+        route: config.name.clone(),
+        table: Arc::new(table),
+        columns,
+        key,
+        key_equality,
+        version,
+        write: config.write,
+        dedup: config.dedup.clone(),
+        event_id: config.event_id.kind(),
+        accumulate,
+    };
     Ok(Bound { target: Arc::new(target), sources: sources.into_iter().flatten().collect(), options, topic: Arc::from(topic) })
 }
 

@@ -12,7 +12,7 @@ use oncesink_sinks::{
     fault::Fault,
     fence::judge,
     generation::{Due, Generation, Generations},
-    model::{Batch, BatchId, Claim, ClaimId, Content, Coordinate, Delivery, Epoch, NextOffset, Partition, RecordMark, Span},
+    model::{Batch, BatchId, Claim, ClaimId, Content, Coordinate, Delivery, Epoch, EventIdKind, NextOffset, Partition, RecordMark, Span},
     outcome::Standing,
     planted::{Bug, plant},
     screening::{Screening, Seen, Store},
@@ -147,8 +147,8 @@ fn a_generation_that_ended_meanwhile_is_not_believed() -> bool {
         |index: i32, claim: i64, durable: i64| Reached { partition: Partition::new("x", index), claim: ClaimId(claim), durable: NextOffset::new(durable) };
     let (first, second) = (reached(0, 1, 0), reached(1, 1, 0));
     let screening = Screening::new(Interrupted::default());
-    let written = [Event { partition: &first.partition, offset: 5, route: "r", id: "e" }];
-    let again = [Event { partition: &second.partition, offset: 7, route: "r", id: "e" }];
+    let written = [Event { partition: &first.partition, offset: 5, route: "r", id: "e", id_kind: EventIdKind::Producer }];
+    let again = [Event { partition: &second.partition, offset: 7, route: "r", id: "e", id_kind: EventIdKind::Producer }];
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     runtime.block_on(async {
         screening.claimed(&[first.clone(), second.clone()]).await.unwrap();

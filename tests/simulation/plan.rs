@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use oncesink::engine::{BatchLimits, EngineSettings, RetrySettings};
-use oncesink_sinks::model::{DedupBackend, Delivery};
+use oncesink_sinks::model::{DedupBackend, Delivery, EventIdKind};
 use rand::{Rng, seq::IndexedRandom};
 
 use crate::world::{
@@ -48,6 +48,8 @@ pub struct Plan {
     pub remembers: bool,
     /// They keep the ids of their events in the database, too. Where neither a checkpoint nor Redis stops repeats they always do.
     pub marks: bool,
+    /// Ids are the coordinates of their records, which tell no event that is sent twice.
+    pub ids: EventIdKind,
     /// How long event ids are kept; for good, too, where a person may have old records read again. Else longer than any worker is frozen:
     /// what one commits when it wakes sets the group back.
     retention: Duration,
@@ -107,6 +109,7 @@ impl Plan {
             records_per_second: chance(dice, 15).then_some(400),
             remembers: chance(dice, 50),
             marks: chance(dice, 50),
+            ids: if !sends_twice && chance(dice, 50) { EventIdKind::Coordinate } else { EventIdKind::Producer },
         }
     }
 

@@ -11,6 +11,16 @@ pub enum DedupBackend {
     Checkpoint,
 }
 
+/// What the id of an event tells.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum EventIdKind {
+    /// Where its own record stands in Kafka: no other record has it.
+    Coordinate,
+    /// What the producer says: another record may say the same, in any partition.
+    #[default]
+    Producer,
+}
+
 impl DedupBackend {
     /// It goes by the ids of events.
     #[must_use]

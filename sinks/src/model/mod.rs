@@ -14,7 +14,7 @@ mod table;
 pub use batch::{Batch, BatchId, Content, LeftOut, LeftOutBecause, RecordMark, Split};
 pub use claim::{Claim, ClaimId, Delivery, Epoch, LastRecord, Span};
 pub use column::{Cell, Column, Presence, Strings, Values};
-pub use dedup::DedupBackend;
+pub use dedup::{DedupBackend, EventIdKind};
 pub use offset::NextOffset;
 pub use partition::{Coordinate, ParseCoordinateError, Partition};
 pub use rows::{Operation, Rows, Shape};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use super::{
-    Batch, BatchId, Claim, Content, Delivery, Generated, Identifier, KeyEquality, Kind, NextOffset, Partition, Span, Table, TableColumn, TableName, Target,
-    UniqueKey, WriteMode,
+    Batch, BatchId, Claim, Content, Delivery, EventIdKind, Generated, Identifier, KeyEquality, Kind, NextOffset, Partition, Span, Table, TableColumn,
+    TableName, Target, UniqueKey, WriteMode,
 };
 
 pub(crate) fn column(name: &str, kind: Kind, declared: &str, nullable: bool) -> TableColumn {
@@ -30,6 +30,7 @@ pub(crate) fn target(table: &str, columns: Vec<TableColumn>, write: WriteMode) -
         version: None,
         write,
         dedup: Vec::new(),
+        event_id: EventIdKind::default(),
         accumulate: Vec::new(),
     }
 }

@@ -1,6 +1,6 @@
 use std::{collections::BTreeSet, fmt, sync::Arc};
 
-use super::DedupBackend;
+use super::{DedupBackend, EventIdKind};
 
 /// The name of a column, table or schema as the catalogue or the settings hold it, unquoted.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -242,6 +242,8 @@ pub struct Target {
     pub write: WriteMode,
     /// Sorted.
     pub dedup: Vec<DedupBackend>,
+    /// Says nothing where no events are kept.
+    pub event_id: EventIdKind,
     /// Under `accumulate` one for each of `columns`; else empty.
     pub accumulate: Vec<Rule>,
 }

@@ -105,7 +105,7 @@ mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
-    use crate::model::Partition;
+    use crate::model::{EventIdKind, Partition};
 
     fn generation() -> Generation {
         Generation::new("0000000000000001")
@@ -119,7 +119,7 @@ mod tests {
         for pipeline in parts {
             for route in parts {
                 for id in parts {
-                    let event = Event { partition: &partition, offset: 0, route, id };
+                    let event = Event { partition: &partition, offset: 0, route, id, id_kind: EventIdKind::Producer };
                     let [key] = Keys::new("oncesink", pipeline).marks(&generation(), &[event]).try_into().unwrap();
                     assert!(keys.insert(key), "{pipeline} {route} {id}");
                 }
@@ -130,7 +130,7 @@ mod tests {
     #[test]
     fn names_do_not_choose_the_node() {
         let partition = Partition::new("orders", 0);
-        let events = [Event { partition: &partition, offset: 0, route: "{r}", id: "7" }];
+        let events = [Event { partition: &partition, offset: 0, route: "{r}", id: "7", id_kind: EventIdKind::Producer }];
         let key = Keys::new("one{sink}", "{shop}").marks(&generation(), &events).concat();
         assert!(!key.contains(['{', '}']), "{key}");
         assert!(key.starts_with("one%7bsink%7d:"), "{key}");
@@ -139,7 +139,13 @@ mod tests {
     #[test]
     fn the_events_of_several_routes_have_the_keys_that_each_has_alone() {
         let partition = Partition::new("orders", 0);
-        let events = [("a", "1"), ("a", "22"), ("b", "3"), ("a", "")].map(|(route, id)| Event { partition: &partition, offset: 0, route, id });
+        let events = [("a", "1"), ("a", "22"), ("b", "3"), ("a", "")].map(|(route, id)| Event {
+            partition: &partition,
+            offset: 0,
+            route,
+            id,
+            id_kind: EventIdKind::Producer,
+        });
         let keys = Keys::new("oncesink", "shop");
         let alone: Vec<String> = events.iter().flat_map(|event| keys.marks(&generation(), &[*event])).collect();
         assert_eq!(keys.marks(&generation(), &events), alone);

@@ -15,7 +15,8 @@
 //! * **claim**: after the database has given partitions to this worker. If Redis holds a *higher* offset for one of them than the
 //!   database, the database has gone back: the state begins anew, with a new generation and these partitions alone. A generation is a
 //!   random number, never one that is counted up, so that none ever comes again, whatever Redis loses.
-//! * **screen**: reads the marks under a generation; then reads the state, and goes by the marks only if that generation is in force *still*,
+//! * **screen**: reads the marks under a generation, but those that could not count (of an id that is its own record's coordinate, at or above the
+//!   durable offset); then reads the state, and goes by the marks only if that generation is in force *still*,
 //!   every partition of the events is held by *this* claim, and its stored offset is *not above* what the database has made durable under
 //!   it. A mark of one of these partitions counts only if its record lies below that durable offset.
 //! * **remember**, after COMMIT: raises the stored offsets, each only if the claim of the batch still holds its partition, and all only

@@ -14,8 +14,8 @@ use crate::{
     claim::{ClaimAnswer, ClaimRequest, Claimed, Committed, NotClaimed, StartReason, Wanted},
     fault::{Fault, FaultClass},
     model::{
-        Batch, BatchId, Claim, ClaimId, Column, Content, DedupBackend, Delivery, Epoch, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark,
-        Rows, Rule, Span, TableName, Target, Values, WriteMode,
+        Batch, BatchId, Claim, ClaimId, Column, Content, DedupBackend, Delivery, Epoch, EventIdKind, LastRecord, NextOffset, Operation, Partition, Presence,
+        RecordMark, Rows, Rule, Span, TableName, Target, Values, WriteMode,
     },
     sink::{Applied, ApplyError, Writer},
 };
@@ -152,6 +152,7 @@ impl Worker {
             version: None,
             write,
             dedup: Vec::new(),
+            event_id: EventIdKind::default(),
             accumulate: if write == WriteMode::Accumulate { vec![Rule::Replace; layout.columns.len()] } else { Vec::new() },
         };
         let writer = process.sink.writer();

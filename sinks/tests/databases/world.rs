@@ -6,8 +6,8 @@ use oncesink_sinks::{
     checkpoint::Checkpoint,
     claim::{ClaimRequest, Claimed, Committed, Wanted},
     model::{
-        Batch, BatchId, Content, Delivery, Generated, KeyEquality, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Rule, Span,
-        TableName, Target, Values, WriteMode,
+        Batch, BatchId, Content, Delivery, EventIdKind, Generated, KeyEquality, LastRecord, NextOffset, Operation, Partition, Presence, RecordMark, Rows, Rule,
+        Span, TableName, Target, Values, WriteMode,
     },
     open::open,
     options::DatabaseOptions,
@@ -169,7 +169,18 @@ pub async fn target(world: &World, table: &str, write: WriteMode, version: Optio
     let key = if write == WriteMode::Append { Vec::new() } else { table.keys[0].columns.iter().map(|index| position(*index)).collect() };
     let key_equality = table.keys.first().map(|key| key.equality).unwrap_or_default();
     let version = version.map(|name| position(table.columns.iter().position(|column| column.name.as_str() == name).unwrap()));
-    Arc::new(Target { route: "route".into(), columns, key, key_equality, version, write, table, accumulate: Vec::new(), dedup: Vec::new() })
+    Arc::new(Target {
+        route: "route".into(),
+        columns,
+        key,
+        key_equality,
+        version,
+        write,
+        table,
+        accumulate: Vec::new(),
+        dedup: Vec::new(),
+        event_id: EventIdKind::default(),
+    })
 }
 
 /// Rows that these columns tell apart, whether they are unique or not.

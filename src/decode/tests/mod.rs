@@ -1,6 +1,6 @@
 //! A decoder and rows to try records on.
 
-use oncesink_sinks::model::{Cell, Generated, Identifier, KeyEquality, Kind, Partition, Table, TableName, Target, WriteMode};
+use oncesink_sinks::model::{Cell, EventIdKind, Generated, Identifier, KeyEquality, Kind, Partition, Table, TableName, Target, WriteMode};
 
 use super::*;
 use crate::source::{RecordsBuilder, Sequence};
@@ -86,6 +86,7 @@ fn target(columns: &[(&str, &str)], key: &[usize], write: WriteMode) -> Arc<Targ
         version: None,
         write,
         dedup: Vec::new(),
+        event_id: EventIdKind::default(),
         accumulate: Vec::new(),
     })
 }

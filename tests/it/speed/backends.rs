@@ -1,20 +1,24 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
-use super::{database_on, database_server, figure::Figure, filled, median, order, run_with};
+use super::{database_on, database_server, figure::Figure, filled, median, order, orders, producer, run_with};
 use crate::{
     database::Kind,
+    kafka::Outgoing,
+    random::Random,
     servers::{Server, ask_redis},
+    topic::Topic,
 };
 
 const ORDERS: usize = 2_000_000;
 const ROUNDS: usize = 3;
 
-/// What stands in the route.
-const BACKENDS: [(&str, &str); 4] = [
+/// What stands in the route. Without an `event_id` it is the record's coordinate.
+const BACKENDS: [(&str, &str); 5] = [
     ("checkpoint", "delivery: exactly-once"),
     ("unique-key", "delivery: at-least-once"),
     ("processed-event", "delivery: at-least-once, dedup: [processed-event]"),
     ("redis", "delivery: at-least-once, dedup: [redis]"),
+    ("redis, ids of the producer", "delivery: at-least-once, dedup: [redis], event_id: headers.ce_id"),
 ];
 
 /// What a backend costs, and its rate as a part of the first one's, which is the plain upsert.
@@ -27,9 +31,11 @@ struct Cost {
 /// Each backend in turn, three times; medians, also of the ratios, each of one round.
 fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
     let kafka = Server::kafka_for_figures();
-    let topic = filled(kafka.get("plaintext"), ORDERS);
-    // Longer than all rounds last on the slowest, and shorter than what Redis remembers.
-    topic.keep_for(std::time::Duration::from_secs(12 * 60 * 60));
+    let topics = [filled(kafka.get("plaintext"), ORDERS), filled_with_ids(kafka.get("plaintext"))];
+    for topic in &topics {
+        // Longer than all rounds last on the slowest, and shorter than what Redis remembers.
+        topic.keep_for(std::time::Duration::from_secs(12 * 60 * 60));
+    }
     let server = database_server(kind);
     // As it comes, without a log of every command.
     let memory = Server::redis("single", &["appendonly no"]);
@@ -41,11 +47,12 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
         for backend in order(round, BACKENDS.len()) {
             let keys = BACKENDS[backend].1;
             let also = if keys.contains("redis") { &redis } else { "" };
+            let topic = &topics[usize::from(keys.contains("event_id"))];
             // What the run before has left is dropped, and with it the rest of its work: a table that the server still tidies up costs the next
             // run a part of its processors.
             database.recreate();
             assert_eq!(ask_redis(memory, "FLUSHALL"), "OK");
-            figures[backend].push(Figure::of(server.as_ref(), ORDERS, || run_with(&topic, &database, ORDERS, keys, also)));
+            figures[backend].push(Figure::of(server.as_ref(), ORDERS, || run_with(topic, &database, ORDERS, keys, also)));
         }
     }
     let ratio = |of: &[Figure]| median(of.iter().zip(&figures[0]).map(|(of, first)| of.rate / first.rate).collect());
@@ -58,6 +65,20 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
         println!("| {name} | {rate:.0} | {ratio:.2} | {own:.1} | {database:.1} |");
     }
     costs
+}
+
+/// The same orders, each with an id as producers make them.
+fn filled_with_ids(brokers: &str) -> Topic {
+    let topic = Topic::create_named(brokers, "events", 4);
+    let producer = producer(&topic);
+    let mut random = Random::seeded(7);
+    orders(ORDERS, |order| {
+        let id = format!("{:032x}", u128::from(random.next()) << 64 | u128::from(random.next()));
+        let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
+        producer.send(&Outgoing { headers: vec![("ce_id".to_owned(), uuid)], ..order });
+    });
+    producer.flush();
+    topic
 }
 
 #[test]

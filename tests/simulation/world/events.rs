@@ -126,6 +126,7 @@ events! {
     // Remembered events.
     RepeatLeft = "redis alone let an event take effect twice",
     RedisKnew = "redis: event known",
+    RedisKnewCoordinate = "redis: event known by its coordinate",
     RedisSawRewind = "redis: saw that the database went back",
     RedisRaiseRefused = "redis: raise of another claim or generation refused",
     RedisAway = "redis: away",

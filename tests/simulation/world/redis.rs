@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use oncesink_sinks::{
     dedup::{DedupFacts, Event as RecordEvent, Found, Generation, Reached, Rewound},
     fault::{Fault, FaultClass},
-    model::{Coordinate, Partition},
+    model::{Coordinate, EventIdKind, Partition},
     screening::{Seen, Stands, Store},
 };
 
@@ -213,7 +213,12 @@ impl Store for SimulatedRedis {
     async fn marks(&self, generation: &Generation, events: &[RecordEvent<'_>]) -> Result<Vec<Option<Coordinate>>, Fault> {
         self.ask(|world| {
             let marks = world.redis.marks(generation, events);
-            marks.iter().flatten().for_each(|_| world.story.count(Event::RedisKnew));
+            for (event, _) in events.iter().zip(&marks).filter(|(_, mark)| mark.is_some()) {
+                world.story.count(match event.id_kind {
+                    EventIdKind::Coordinate => Event::RedisKnewCoordinate,
+                    EventIdKind::Producer => Event::RedisKnew,
+                });
+            }
             Ok(marks)
         })
         .await

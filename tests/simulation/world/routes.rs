@@ -11,8 +11,8 @@ use oncesink::{
 use oncesink_sinks::{
     fault::{Fault, FaultClass},
     model::{
-        Coordinate, DedupBackend, Generated, Identifier, KeyEquality, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName, Target,
-        UniqueKey, Values, WriteMode,
+        Coordinate, DedupBackend, EventIdKind, Generated, Identifier, KeyEquality, Kind, Operation, Partition, Presence, Rows, Table, TableColumn, TableName,
+        Target, UniqueKey, Values, WriteMode,
     },
     session::Step,
 };
@@ -91,7 +91,7 @@ pub fn table(name: &str) -> Option<Table> {
     Some(Table { name: TableName::parse(name), columns: names.iter().map(column).collect(), keys, other_unique: Vec::new(), warnings: Vec::new() })
 }
 
-fn target(name: &str, has_version: bool, events_kept_by: &[DedupBackend]) -> Option<Arc<Target>> {
+fn target(name: &str, has_version: bool, events_kept_by: &[DedupBackend], event_id: EventIdKind) -> Option<Arc<Target>> {
     let table = Arc::new(table(name)?);
     let is_keyed = !table.keys.is_empty();
     Some(Arc::new(Target {
@@ -102,6 +102,7 @@ fn target(name: &str, has_version: bool, events_kept_by: &[DedupBackend]) -> Opt
         version: (is_keyed && has_version).then_some(1),
         write: if is_keyed { WriteMode::Upsert } else { WriteMode::Append },
         dedup: events_kept_by.to_vec(),
+        event_id,
         accumulate: Vec::new(),
         table,
     }))
@@ -138,13 +139,13 @@ impl Router for SimulatedRouter {
         let missing = || Fault::new(FaultClass::Halt, "missing-table", "no table for this topic");
         let kind = kind.ok_or_else(missing)?;
         let mut routes = Vec::new();
-        let (skips, events_kept_by) = {
+        let (skips, events_kept_by, ids) = {
             let world = self.sim.lock();
-            (world.plan.skips, world.plan.events_kept_by(kind))
+            (world.plan.skips, world.plan.events_kept_by(kind), world.plan.ids)
         };
         let on_bad_record = if skips { OnBadRecord::Skip } else { OnBadRecord::Halt };
         for name in kind.append_table().into_iter().chain([kind.keyed_table()]) {
-            let target = target(name, kind.has_version(), &events_kept_by).ok_or_else(missing)?;
+            let target = target(name, kind.has_version(), &events_kept_by, ids).ok_or_else(missing)?;
             let decoder = Box::new(Decoder { sim: self.sim.clone(), worker: self.worker, is_keyed: !target.key.is_empty() });
             routes.push(RoutePlan { target, on_bad_record, decoder });
         }
@@ -176,26 +177,32 @@ impl Decode for Decoder {
         }
         if self.is_keyed && fact.kind == FactKind::Delete {
             push(rows, &[Some(fact.id), rows.target.version.map(|_| fact.version), None]);
-            push_event(rows, &fact);
+            push_event(rows, record, &fact);
             rows.finish_row(number, Operation::Delete);
         } else if self.is_keyed {
             push(rows, &[Some(fact.id), Some(fact.version), Some(fact.payload)]);
-            push_event(rows, &fact);
+            push_event(rows, record, &fact);
             rows.finish_row(number, Operation::Write);
         } else {
             let index = i64::from(record.partition().index);
             push(rows, &[Some(index), Some(record.offset), Some(fact.id), Some(fact.version), Some(fact.payload)]);
-            push_event(rows, &fact);
+            push_event(rows, record, &fact);
             rows.finish_row(number, Operation::Write);
         }
         Ok(Decoded::Row)
     }
 }
 
-fn push_event(rows: &mut Rows, fact: &Fact) {
-    if rows.target.keeps_events() {
-        rows.event_ids.push(fact.payload.to_string().as_bytes());
+/// In a topic that was made again the same coordinate is another event: no two records have one payload.
+fn push_event(rows: &mut Rows, record: &RecordRef<'_>, fact: &Fact) {
+    if !rows.target.keeps_events() {
+        return;
     }
+    let id = match rows.target.event_id {
+        EventIdKind::Coordinate => format!("{}@{}#{}", record.partition(), record.offset, fact.payload),
+        EventIdKind::Producer => fact.payload.to_string(),
+    };
+    rows.event_ids.push(id.as_bytes());
 }
 
 fn push(rows: &mut Rows, cells: &[Option<i64>]) {

@@ -13,7 +13,14 @@ use super::{
 };
 use crate::on_each_redis;
 
-on_each_redis!(five_thousand_events, each_event_has_its_own_answer, marks_end, a_flush_forgets_and_breaks_nothing, only_what_is_durable_is_marked);
+on_each_redis!(
+    five_thousand_events,
+    each_event_has_its_own_answer,
+    an_id_by_coordinate_is_asked_for_where_it_is_read_again,
+    marks_end,
+    a_flush_forgets_and_breaks_nothing,
+    only_what_is_durable_is_marked
+);
 
 async fn five_thousand_events(kind: Kind) {
     let server = Server::start(kind, &[]);
@@ -56,6 +63,30 @@ async fn each_event_has_its_own_answer(kind: Kind) {
     dedup.remember(&generation, &lane.end(), &thirds).await.unwrap();
     let known = dedup.screen(&lane.events()).await.unwrap().known;
     assert!(known.iter().copied().eq((0..7500).map(is_third)), "an answer was taken for another event's");
+}
+
+/// Only then can its mark say anything. The rest of the time the server is spared half of its work.
+async fn an_id_by_coordinate_is_asked_for_where_it_is_read_again(kind: Kind) {
+    let server = Server::start(kind, &[]);
+    let (dedup, lane) = (server.dedup(), Lane::new(0, 100).by_coordinate());
+    dedup.claimed(&lane.reached(0)).await.unwrap();
+    let before = not_found(&server).await;
+    lane.remember(&dedup).await;
+    assert_eq!(not_found(&server).await, before, "it was asked for what nobody can have marked");
+    assert_eq!(lane.known(&dedup).await, 100, "read again");
+
+    // Another partition, of which the database holds more than was remembered: it is asked for that much.
+    let other = Lane::new(1, 100).by_coordinate();
+    dedup.claimed(&other.reached(60)).await.unwrap();
+    let before = not_found(&server).await;
+    assert_eq!(other.known(&dedup).await, 0);
+    assert_eq!(not_found(&server).await - before, 60);
+}
+
+/// How many keys were asked for that are not there.
+async fn not_found(server: &Server) -> u64 {
+    let of_one = |info: &String| info.lines().find_map(|line| line.strip_prefix("keyspace_misses:")).map(|misses| misses.trim().parse::<u64>().unwrap());
+    server.ask::<String>("INFO").await.iter().map(|info| of_one(info).expect("keyspace_misses")).sum()
 }
 
 async fn marks_end(kind: Kind) {

@@ -3,7 +3,7 @@
 use oncesink_sinks::{
     dedup::{Dedup, Event, Generation, Reached, ScreenError},
     fault::Fault,
-    model::{ClaimId, NextOffset, Partition},
+    model::{ClaimId, EventIdKind, NextOffset, Partition},
 };
 
 /// A worker's claim of one partition, and the events of its records.
@@ -12,12 +12,13 @@ pub struct Lane {
     pub partition: Partition,
     pub claim: ClaimId,
     pub ids: Vec<String>,
+    pub id_kind: EventIdKind,
 }
 
 impl Lane {
     pub fn new(index: i32, events: usize) -> Self {
         let ids = (0..events).map(|offset| format!("{index}-{offset:08}-4a5b-9c1d")).collect();
-        Self { partition: Partition::new("orders", index), claim: ClaimId(rand::random()), ids }
+        Self { partition: Partition::new("orders", index), claim: ClaimId(rand::random()), ids, id_kind: EventIdKind::Producer }
     }
 
     /// The same records, claimed anew.
@@ -25,12 +26,17 @@ impl Lane {
         Self { claim: ClaimId(rand::random()), ..self.clone() }
     }
 
+    /// The same records, each of which is told by its place alone.
+    pub fn by_coordinate(self) -> Self {
+        Self { id_kind: EventIdKind::Coordinate, ..self }
+    }
+
     pub fn events(&self) -> Vec<Event<'_>> {
         self.events_of("orders")
     }
 
     pub fn events_of<'a>(&'a self, route: &'a str) -> Vec<Event<'a>> {
-        self.ids.iter().enumerate().map(|(offset, id)| Event { partition: &self.partition, offset: offset as i64, route, id }).collect()
+        self.ids.iter().enumerate().map(|(offset, id)| Event { partition: &self.partition, offset: offset as i64, route, id, id_kind: self.id_kind }).collect()
     }
 
     pub fn reached(&self, durable: i64) -> Vec<Reached> {
