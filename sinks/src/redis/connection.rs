@@ -17,6 +17,7 @@ use std::{
     time::Duration,
 };
 
+use futures_util::{StreamExt, TryStreamExt, stream};
 use redis::{
     AsyncConnectionConfig, Client, Cmd, FromRedisValue, Pipeline, RedisError, Value,
     aio::{ConnectionLike, MultiplexedConnection},
@@ -89,10 +90,7 @@ impl Link {
         if commands.is_empty() {
             return Ok(Vec::new());
         }
-        let mut rest = commands.into_iter();
-        let part = || Some(rest.by_ref().take(AT_ONCE).collect::<Vec<Cmd>>()).filter(|part| !part.is_empty());
-        let parts = iter::from_fn(part).collect();
-        self.on_connection(async |connection| connection.all(parts).await).await
+        self.on_connection(async |connection| connection.all(commands).await).await
     }
 
     /// The values of keys, in their order; nil for one that is not there.
@@ -299,37 +297,47 @@ async fn as_node(client: &Client, config: &AsyncConnectionConfig) -> Result<(), 
 }
 
 impl Connection {
-    /// The answers to parts of at most [`AT_ONCE`] commands each.
-    async fn all(&self, parts: Vec<Vec<Cmd>>) -> Result<Vec<Value>, RedisError> {
-        let at_once = match &self.way {
-            Way::One(_) => PARTS_AT_ONCE,
-            Way::Cluster(_) => 1,
-        };
-        let mut answers: Vec<Vec<Value>> = vec![Vec::new(); parts.len()];
-        let mut rest = parts.into_iter().enumerate();
-        let mut under_way = JoinSet::new();
-        loop {
-            for (index, part) in rest.by_ref().take(at_once - under_way.len()) {
-                let way = self.way.clone();
-                under_way.spawn(async move { (index, way.part(part).await) });
+    /// The answers to commands that do not depend on each other, in their order.
+    async fn all(&self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
+        match &self.way {
+            Way::One(connection) => {
+                let mut rest = commands.into_iter();
+                let pipelines = iter::from_fn(|| {
+                    let mut pipeline = Pipeline::with_capacity(AT_ONCE.min(rest.len()));
+                    for command in rest.by_ref().take(AT_ONCE) {
+                        pipeline.add_command(command);
+                    }
+                    (!pipeline.is_empty()).then_some(pipeline)
+                });
+                let send = |pipeline: Pipeline| {
+                    let mut connection = connection.clone();
+                    async move { connection.req_packed_commands(&pipeline, 0, pipeline.len()).await }
+                };
+                Ok(self.in_order(pipelines.map(send), PARTS_AT_ONCE).await?.into_iter().flatten().collect())
             }
-            let Some(part) = under_way.join_next().await else { break };
-            self.answered.fetch_add(1, Ordering::Relaxed);
-            let (index, part) = part.map_err(|_| given_up())?;
-            if let Some(place) = answers.get_mut(index) {
-                *place = part?;
+            Way::Cluster(connection) => {
+                // Each by itself: hardly two keys of a batch share a slot, and the driver follows each that has moved. Its commands to one
+                // node go out together all the same.
+                let send = |command: Cmd| {
+                    let mut connection = connection.clone();
+                    async move { connection.req_packed_command(&command).await }
+                };
+                self.in_order(commands.into_iter().map(send), AT_ONCE).await
             }
         }
-        Ok(answers.into_iter().flatten().collect())
     }
 
     async fn values(&self, keys: &[String]) -> Result<Vec<Value>, RedisError> {
-        let parts = keys.chunks(AT_ONCE);
-        if let Way::Cluster(_) = &self.way {
-            return self.all(parts.map(|part| part.iter().map(|key| of_keys("GET", slice::from_ref(key))).collect()).collect()).await;
-        }
+        let Way::One(connection) = &self.way else {
+            return self.all(keys.iter().map(|key| of_keys("GET", slice::from_ref(key))).collect()).await;
+        };
         // One command for many: half of what as many would cost the server.
-        let answers = self.all(parts.clone().map(|part| vec![of_keys("MGET", part)]).collect()).await?;
+        let parts = keys.chunks(AT_ONCE);
+        let ask = |part: &[String]| {
+            let (mut connection, command) = (connection.clone(), of_keys("MGET", part));
+            async move { connection.req_packed_command(&command).await }
+        };
+        let answers = self.in_order(parts.clone().map(ask), PARTS_AT_ONCE).await?;
         let mut values = Vec::with_capacity(keys.len());
         for (answer, part) in answers.into_iter().zip(parts) {
             match answer {
@@ -339,6 +347,14 @@ impl Connection {
             }
         }
         Ok(values)
+    }
+
+    /// The answers in the order of the questions, of which so many are under way.
+    async fn in_order<T>(&self, questions: impl Iterator<Item = impl Future<Output = Result<T, RedisError>>>, at_once: usize) -> Result<Vec<T>, RedisError> {
+        let count = |_: &_| {
+            self.answered.fetch_add(1, Ordering::Relaxed);
+        };
+        stream::iter(questions).buffered(at_once).inspect(count).try_collect().await
     }
 
     async fn one(&mut self, command: Cmd) -> Result<Value, RedisError> {
@@ -360,43 +376,6 @@ impl Connection {
             }
         }
     }
-}
-
-impl Way {
-    async fn part(self, commands: Vec<Cmd>) -> Result<Vec<Value>, RedisError> {
-        match self {
-            Self::One(mut connection) => {
-                let mut pipeline = Pipeline::with_capacity(commands.len());
-                for command in commands {
-                    pipeline.add_command(command);
-                }
-                let count = pipeline.len();
-                connection.req_packed_commands(&pipeline, 0, count).await
-            }
-            Self::Cluster(connection) => {
-                // Each by itself: hardly two keys of a batch share a slot, and the driver follows each that has moved. Its commands to one
-                // node go out together all the same.
-                let mut under_way = JoinSet::new();
-                for (index, command) in commands.into_iter().enumerate() {
-                    let mut connection = connection.clone();
-                    under_way.spawn(async move { (index, connection.req_packed_command(&command).await) });
-                }
-                let mut answers = vec![Value::Nil; under_way.len()];
-                while let Some(answered) = under_way.join_next().await {
-                    let (index, answer) = answered.map_err(|_| given_up())?;
-                    if let Some(place) = answers.get_mut(index) {
-                        *place = answer?;
-                    }
-                }
-                Ok(answers)
-            }
-        }
-    }
-}
-
-/// A task that did not end has no answer, which must not be read as "not there".
-fn given_up() -> RedisError {
-    RedisError::from(std::io::Error::other("a command was given up"))
 }
 
 /// Made at once as long as it gets.
