@@ -6,7 +6,7 @@ use oncesink_sinks::{
     checkpoint::CheckpointRow,
     dedup::{Dedup, DedupFacts},
     fault::{Fault, FaultClass},
-    model::{DedupBackend, Partition},
+    model::Partition,
     redis::{self, RedisOptions},
     session::{Bookkeeping, Database},
     sink::Sink,
@@ -16,9 +16,8 @@ use tokio::task::spawn_blocking;
 
 use super::{exit::Exit, output};
 use crate::{
-    route::RouteConfig,
     settings::Pipeline,
-    source::kafka::{KafkaConfig, KafkaError, Kept, Probe, kept},
+    source::kafka::{KafkaConfig, KafkaError, Probe},
 };
 
 /// How long Kafka may take to answer one look-up.
@@ -126,39 +125,6 @@ pub async fn remembered_events(pipeline: &str, options: &RedisOptions) -> Result
     let store = redis::open(pipeline, options).map_err(|error| Obstacle { mended_by: MendedBy::File, what: error.to_string(), mend: None })?;
     let facts = store.verify().await.map_err(|fault| Obstacle { what: format!("redis: {}: {}", fault.reason, fault.detail), ..Obstacle::from(&fault) })?;
     Ok((Arc::new(store), facts))
-}
-
-/// Whether events are remembered for as long as topics may deliver them again. Warnings where something else stops such a repeat.
-pub async fn outlives_topics(pipeline: &Pipeline, topics: &[Arc<str>]) -> Result<Vec<String>, Obstacle> {
-    let Some(redis) = &pipeline.redis else { return Ok(Vec::new()) };
-    let remembering: Vec<&RouteConfig> = pipeline.routes.iter().filter(|route| route.remembers_events()).collect();
-    let taken = |route: &RouteConfig, topic: &Arc<str>| route.topics.takes(topic);
-    let asked: Vec<Arc<str>> = topics.iter().filter(|topic| remembering.iter().any(|route| taken(route, topic))).cloned().collect();
-    let kept = {
-        let (config, asked) = (pipeline.kafka.clone(), asked.clone());
-        blocking(move || kept(&config, &asked, KAFKA_LIMIT)).await
-    };
-    let kept = match kept {
-        Ok(kept) => kept,
-        // Few may describe a topic's settings, and nothing is lost by not knowing.
-        Err(error) => return Ok(vec![format!("whether redis.ttl is above what the topics keep is not known: {error}")]),
-    };
-    let mut warnings = Vec::new();
-    let ttl = humantime::format_duration(redis.ttl);
-    for (topic, kept) in kept {
-        let keeps = match kept {
-            Kept::For(time) if time <= redis.ttl => continue,
-            Kept::For(time) => format!("keeps its records for {}", humantime::format_duration(time)),
-            Kept::ForEver => "keeps its records without a limit".to_owned(),
-        };
-        let what = format!("{topic} {keeps}, and redis.ttl is {ttl}: what is read again after that is new to Redis");
-        if let Some(route) = remembering.iter().find(|route| route.dedup == [DedupBackend::Redis] && taken(route, &topic)) {
-            let mend = format!("--> {}\nmake redis.ttl longer, or add processed-event to its `dedup`", route.place);
-            return Err(Obstacle { mended_by: MendedBy::File, what: format!("{what}, and nothing else stops it"), mend: Some(mend) });
-        }
-        warnings.push(what);
-    }
-    Ok(warnings)
 }
 
 /// All partitions of these topics.

@@ -16,6 +16,7 @@ pub mod memory;
 mod migrate;
 mod output;
 mod plan;
+mod retention;
 mod run;
 mod signals;
 mod skip;

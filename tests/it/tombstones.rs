@@ -10,7 +10,7 @@ use crate::{
     random::Random,
     topic::Topic,
     wait::{seconds, wait_until},
-    worker::Worker,
+    worker::{Worker, oncesink, path},
 };
 
 const PARTITIONS: i32 = 6;
@@ -105,6 +105,31 @@ fn the_highest_version_stays_on_mariadb() {
 #[test]
 fn the_highest_version_stays_on_sqlite() {
     highest_version_stays(Kind::Sqlite, "tombstones_sqlite", "");
+}
+
+/// What may be read again when nothing tells any more that it was applied.
+#[test]
+fn a_retention_below_the_topics_is_warned_of() {
+    let topic = Topic::create("retention_below", 1);
+    let database = Database::create(Kind::Postgres, "retention_below");
+    database.execute("CREATE TABLE orders (id bigint PRIMARY KEY, version bigint, note varchar(20))");
+    let keys = "table: orders, version: version, columns: { version: headers.version }, dedup: [processed-event]";
+    let file = |delivery: &str| {
+        let routes = format!("routes: [ {{ topic: {}, delivery: {delivery}, {keys} }} ]\n", topic.name);
+        PipelineFile::new("retention_below", &topic, &database, &routes).also("retention: { tombstones: 2d, processed_events: 30h }")
+    };
+    let (exactly, at_least) = (file("exactly-once"), file("at-least-once"));
+    let day = seconds(86_400);
+    topic.keep_for(3 * day);
+    let told = ["retention.tombstones is 2days", "retention.processed_events is 1day 6h"];
+    let told = told.map(|setting| format!("{} keeps its records for 3days, and {setting}", topic.name));
+    let told: Vec<&str> = told.iter().map(String::as_str).collect();
+    oncesink(&["plan", path(&at_least)]).expect_code(0).expect_text(&told);
+    oncesink(&["run", path(&at_least), "--until-end"]).expect_code(0).expect_text(&told);
+    let is_told = |file: &PipelineFile| oncesink(&["plan", path(file)]).expect_code(0).text().contains("keeps its records");
+    assert!(!is_told(&exactly), "a checkpoint tells what was applied");
+    topic.keep_for(day);
+    assert!(!is_told(&at_least), "it is longer than the topic's");
 }
 
 /// Deletes are remembered for as long as the file says, and not much longer.

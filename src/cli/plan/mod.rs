@@ -19,6 +19,7 @@ use super::{
     connect::{self, KAFKA_LIMIT, MendedBy, Obstacle, blocking, catalogue, partitions, probe, read_by_others},
     exit::Exit,
     files::{self, Overrides},
+    retention::outlives_topics,
 };
 use crate::{
     route::{Mapping, Router, Routes},
@@ -86,6 +87,7 @@ pub async fn plan(arguments: &Plan) -> Result<Exit, Exit> {
         Err(obstacle) => findings.add(obstacle),
     }
     findings.look_at_redis().await;
+    findings.look_at_retention().await;
     findings.look_at_topics(&database).await;
     print(&findings);
     Ok(findings.exit())
@@ -143,9 +145,12 @@ impl Findings {
             }
             Err(obstacle) => self.add(obstacle),
         }
+    }
+
+    async fn look_at_retention(&mut self) {
         let Some(kafka) = &self.kafka else { return };
         let topics: Vec<Arc<str>> = kafka.topics.keys().cloned().collect();
-        match connect::outlives_topics(&self.pipeline, &topics).await {
+        match outlives_topics(&self.pipeline, &topics).await {
             Ok(warnings) => self.warnings.extend(warnings),
             Err(obstacle) => self.add(obstacle),
         }

@@ -24,6 +24,7 @@ use crate::{
         connect::{self, KAFKA_LIMIT, MendedBy, Obstacle, blocking, database_id, probe},
         exit::Exit,
         files,
+        retention::outlives_topics,
         signals::Shutdown,
     },
     engine::{self, EngineSettings, Parts},
@@ -127,13 +128,14 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
     }
     let read: Vec<Arc<str>> = topics.keys().cloned().collect();
     let rows = database.checkpoints(&pipeline.name).await?;
-    for warning in connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await? {
+    let read_by_others = connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await?;
+    for warning in read_by_others.into_iter().chain(outlives_topics(pipeline, &read).await?) {
         tracing::warn!(pipeline = %pipeline.name, "{warning}");
     }
     let (sink, checkpoint): (Arc<dyn Sink>, Arc<dyn Checkpoint>) = match &pipeline.redis {
         Some(options) => {
             let (store, facts) = connect::remembered_events(&pipeline.name, options).await?;
-            for warning in facts.warnings.into_iter().chain(connect::outlives_topics(pipeline, &read).await?) {
+            for warning in facts.warnings {
                 tracing::warn!(pipeline = %pipeline.name, redis = %facts.address, "{warning}");
             }
             let remembering = Arc::new(Remembering::new(transactional.clone(), transactional.clone(), store));

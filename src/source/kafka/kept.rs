@@ -1,6 +1,6 @@
 //! For how long topics keep their records: what is remembered of them should outlive that.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientContext,
@@ -17,6 +17,16 @@ pub enum Kept {
     For(Duration),
     /// Without a limit, or, where it is compacted, the latest record of each key.
     ForEver,
+}
+
+/// `keeps its records for 7days`.
+impl fmt::Display for Kept {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::For(time) => write!(f, "keeps its records for {}", humantime::format_duration(*time)),
+            Self::ForEver => f.write_str("keeps its records without a limit"),
+        }
+    }
 }
 
 struct Quiet;
