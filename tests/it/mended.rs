@@ -5,7 +5,7 @@ use crate::{
     checker::{applied, create_order_tables, order_routes},
     database::{Database, Kind},
     file::PipelineFile,
-    servers::{certificates, shared_kafka, shared_kafka_at, unique},
+    servers::{Server, certificates, shared_kafka, shared_kafka_at, unique},
     topic::{Orders, Topic},
     wait::{seconds, wait_until},
     worker::{Worker, oncesink, path, run_until_end},
@@ -140,4 +140,15 @@ fn another_deployment_holds_the_checkpoint() {
     run_until_end(&second).expect_code(1).expect_text(&[&first_group]);
     assert_eq!(applied(&database), RECORDS, "the second deployment wrote nothing");
     run_until_end(&first).expect_code(0);
+}
+
+/// In a new cluster no group was ever asked for: its coordinator is made by the first question, and loads for a moment. That is no mistake of anybody.
+#[test]
+fn a_cluster_that_has_had_no_group_yet() {
+    let server = Server::kafka();
+    let topic = Topic::create_on(server.get("plaintext"), "no_group_yet", 2);
+    let database = Database::create(Kind::Sqlite, "no_group_yet");
+    create_order_tables(&database);
+    let file = PipelineFile::new("no_group_yet", &topic, &database, &order_routes(&topic.name));
+    oncesink(&["plan", path(&file)]).expect_code(0);
 }

@@ -5,6 +5,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
+    thread,
     time::{Duration, Instant},
 };
 
@@ -15,10 +16,15 @@ use oncesink_sinks::{
 use rdkafka::{
     Offset, TopicPartitionList,
     consumer::{BaseConsumer, Consumer, ConsumerContext},
+    error::KafkaError,
+    types::RDKafkaErrorCode,
 };
 
 use super::StartPolicy;
 use crate::source::{Ends, Found, TopicFound};
+
+/// How soon a group's coordinator is asked for again that is not there yet.
+const ASK_AGAIN: Duration = Duration::from_millis(100);
 
 /// These partitions, and all partitions of their topics. Never call it while partitions are taken away:
 /// the look-up of committed offsets then burns its whole time.
@@ -98,26 +104,55 @@ pub(super) fn topics_found<C: ConsumerContext>(
 
 /// What the group has committed; a partition that is not in the answer could not be looked up.
 pub(super) fn committed<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &[Partition], limit: Duration) -> BTreeMap<Partition, Committed> {
-    if partitions.is_empty() {
-        return BTreeMap::new();
-    }
-    let list = match consumer.committed_offsets(list_of(partitions.iter().map(|partition| (partition, Offset::Invalid))), limit) {
-        Ok(list) => list,
-        Err(error) => {
-            tracing::warn!(%error, "cannot look up committed offsets");
-            return BTreeMap::new();
+    let deadline = Instant::now() + limit;
+    let mut committed = BTreeMap::new();
+    loop {
+        let open: Vec<&Partition> = partitions.iter().filter(|partition| !committed.contains_key(*partition)).collect();
+        if open.is_empty() {
+            return committed;
         }
-    };
-    let one = |element: rdkafka::topic_partition_list::TopicPartitionListElem<'_>| {
-        element.error().ok()?;
-        let committed = match element.offset() {
-            Offset::Offset(next) => Committed::At { next: NextOffset::new(next), metadata: text_of(|| element.metadata()) },
-            Offset::Invalid => Committed::Nothing,
-            _ => return None,
+        let rest = deadline.saturating_duration_since(Instant::now());
+        let Err(error) = ask_committed(consumer, &open, rest, &mut committed) else { return committed };
+        if !is_coordinator_to_come(&error) || Instant::now() + ASK_AGAIN >= deadline {
+            tracing::warn!(%error, "cannot look up committed offsets");
+            return committed;
+        }
+        thread::sleep(ASK_AGAIN);
+    }
+}
+
+/// Adds what is told; an error if it is not told of all.
+fn ask_committed<C: ConsumerContext>(
+    consumer: &BaseConsumer<C>,
+    partitions: &[&Partition],
+    limit: Duration,
+    committed: &mut BTreeMap<Partition, Committed>,
+) -> Result<(), KafkaError> {
+    let list = consumer.committed_offsets(list_of(partitions.iter().map(|partition| (*partition, Offset::Invalid))), limit)?;
+    let mut told = Ok(());
+    for element in list.elements() {
+        let found = match (element.error(), element.offset()) {
+            (Ok(()), Offset::Offset(next)) => Committed::At { next: NextOffset::new(next), metadata: text_of(|| element.metadata()) },
+            (Ok(()), Offset::Invalid) => Committed::Nothing,
+            (Ok(()), _) => {
+                told = Err(KafkaError::OffsetFetch(RDKafkaErrorCode::Unknown));
+                continue;
+            }
+            (Err(error), _) => {
+                told = Err(error);
+                continue;
+            }
         };
-        Some((Partition::new(element.topic(), element.partition()), committed))
-    };
-    list.elements().into_iter().filter_map(one).collect()
+        committed.insert(Partition::new(element.topic(), element.partition()), found);
+    }
+    told
+}
+
+/// It is being made or moved: a cluster in which no group was ever asked for has none.
+fn is_coordinator_to_come(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, WaitingForCoordinator};
+    let code = error.rdkafka_error_code();
+    code.is_some_and(|code| [CoordinatorLoadInProgress, CoordinatorNotAvailable, NotCoordinator, WaitingForCoordinator].contains(&code))
 }
 
 /// The client's library panics at metadata that is not UTF-8, and any tool may commit such. It is another's then, as empty metadata is.
