@@ -149,11 +149,9 @@ impl Findings {
 
     async fn look_at_retention(&mut self) {
         let Some(kafka) = &self.kafka else { return };
-        let topics: Vec<Arc<str>> = kafka.topics.keys().cloned().collect();
-        match outlives_topics(&self.pipeline, &topics).await {
-            Ok(warnings) => self.warnings.extend(warnings),
-            Err(obstacle) => self.add(obstacle),
-        }
+        let short = outlives_topics(&self.pipeline, &kafka.topics).await;
+        self.warnings.extend(short.warnings);
+        short.obstacles.into_iter().for_each(|obstacle| self.add(obstacle));
     }
 
     /// Per topic: columns, and where each partition would start. Without Kafka the topics that are written out are still mapped.

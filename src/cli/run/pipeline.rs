@@ -128,8 +128,7 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
     }
     let read: Vec<Arc<str>> = topics.keys().cloned().collect();
     let rows = database.checkpoints(&pipeline.name).await?;
-    let read_by_others = connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await?;
-    for warning in read_by_others.into_iter().chain(outlives_topics(pipeline, &read).await?) {
+    for warning in connect::read_by_others(database.as_ref(), pipeline, &read, &rows).await? {
         tracing::warn!(pipeline = %pipeline.name, "{warning}");
     }
     let (sink, checkpoint): (Arc<dyn Sink>, Arc<dyn Checkpoint>) = match &pipeline.redis {
@@ -143,6 +142,13 @@ async fn attempt(pipeline: &Pipeline, tile: &Arc<Tile>, database: &Arc<dyn Datab
         }
         None => (transactional.clone(), transactional.clone()),
     };
+    let short = outlives_topics(pipeline, &topics).await;
+    for warning in short.warnings {
+        tracing::warn!(pipeline = %pipeline.name, "{warning}");
+    }
+    if let Some(obstacle) = short.obstacles.into_iter().next() {
+        return Err(obstacle);
+    }
     let until_end = match until_end {
         true => Some(ends(&probe, &topics).await?),
         false => None,

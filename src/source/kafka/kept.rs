@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
 use rdkafka::{
     ClientContext,
-    admin::{AdminClient, AdminOptions, ConfigResource, OwnedResourceSpecifier, ResourceSpecifier},
+    admin::{AdminClient, AdminOptions, ConfigResource, ConfigResourceResult, OwnedResourceSpecifier, ResourceSpecifier},
     config::{FromClientConfigAndContext, RDKafkaLogLevel},
 };
 use tokio::runtime::Handle;
@@ -37,25 +37,39 @@ impl ClientContext for Quiet {
     }
 }
 
-/// Asks the cluster. Blocks for about `limit` at most, on a thread of the runtime where blocking is allowed. It takes the right to describe
-/// the topics' settings, which many users lack.
-///
-/// # Errors
-/// The cluster does not tell, for one of the topics at least.
-pub fn kept(config: &KafkaConfig, topics: &[Arc<str>], limit: Duration) -> Result<BTreeMap<Arc<str>, Kept>, KafkaError> {
-    let untold = |reason: String| KafkaError::Request { what: "how long topics keep their records", reason };
+/// Asks the cluster: what it tells, and why it does not tell of the others. Blocks for about `limit` at most, on a thread of the runtime where
+/// blocking is allowed. It takes the right to describe the topics' settings, which many users lack.
+pub fn kept(config: &KafkaConfig, topics: &[Arc<str>], limit: Duration) -> (BTreeMap<Arc<str>, Kept>, Option<KafkaError>) {
+    let mut kept = BTreeMap::new();
+    let mut untold = None;
+    match ask(config, topics, limit) {
+        Ok(answers) => {
+            for answer in answers {
+                match answer {
+                    Ok(resource) => {
+                        if let OwnedResourceSpecifier::Topic(topic) = &resource.specifier {
+                            kept.insert(Arc::from(topic.as_str()), judge(&resource));
+                        }
+                    }
+                    // It does not say of which.
+                    Err(code) => untold = Some(refused(code.to_string())),
+                }
+            }
+        }
+        Err(error) => untold = Some(error),
+    }
+    (kept, untold)
+}
+
+fn refused(reason: String) -> KafkaError {
+    KafkaError::Request { what: "how long topics keep their records", reason }
+}
+
+fn ask(config: &KafkaConfig, topics: &[Arc<str>], limit: Duration) -> Result<Vec<ConfigResourceResult>, KafkaError> {
     let client = AdminClient::from_config_and_context(&properties::probe(config), Quiet).map_err(|error| KafkaError::from_creation(&error))?;
     let asked: Vec<ResourceSpecifier<'_>> = topics.iter().map(|topic| ResourceSpecifier::Topic(topic)).collect();
     let options = AdminOptions::new().request_timeout(Some(limit)).operation_timeout(Some(limit));
-    let answers = Handle::current().block_on(client.describe_configs(&asked, &options)).map_err(|error| untold(error.to_string()))?;
-    let mut kept = BTreeMap::new();
-    for answer in answers {
-        let resource = answer.map_err(|code| untold(code.to_string()))?;
-        if let OwnedResourceSpecifier::Topic(topic) = &resource.specifier {
-            kept.insert(Arc::from(topic.as_str()), judge(&resource));
-        }
-    }
-    Ok(kept)
+    Handle::current().block_on(client.describe_configs(&asked, &options)).map_err(|error| refused(error.to_string()))
 }
 
 fn judge(resource: &ConfigResource) -> Kept {
