@@ -48,7 +48,7 @@ pub struct Plan {
     pub remembers: bool,
     /// They keep the ids of their events in the database, too. Where neither a checkpoint nor Redis stops repeats they always do.
     pub marks: bool,
-    /// Ids are the coordinates of their records, which tell no event that is sent twice.
+    /// Whose the ids of events are. Where events are sent twice, the producer's: a coordinate does not tell them.
     pub ids: EventIdKind,
     /// How long event ids are kept; for good, too, where a person may have old records read again. Else longer than any worker is frozen:
     /// what one commits when it wakes sets the group back.

@@ -36,6 +36,11 @@ impl Keys {
         format!("{}next", self.start)
     }
 
+    /// A key to ask for.
+    pub(super) fn never_written(&self) -> String {
+        format!("{}-", self.start)
+    }
+
     /// The key of each event.
     pub(super) fn marks(&self, generation: &Generation, events: &[Event<'_>]) -> Vec<String> {
         self.each(generation, events, |_, key| key.to_owned())

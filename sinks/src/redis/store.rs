@@ -44,7 +44,9 @@ pub struct RedisStore {
 #[async_trait]
 impl Store for RedisStore {
     async fn verify(&self) -> Result<DedupFacts, Fault> {
-        facts::read(&self.link, self.allow_eviction).await
+        let facts = facts::read(&self.link, self.allow_eviction).await?;
+        // Marks are read where records are read again: that it is allowed should not be found out then.
+        self.link.values(&[self.keys.never_written()]).await.map(|_| facts)
     }
 
     async fn claim(&self, held: &[Reached]) -> Result<(Generation, Found), Fault> {
