@@ -248,22 +248,22 @@ fn new_rows(batch: &Batch) -> impl Iterator<Item = (usize, &Rows, Vec<u32>)> {
     remembering.map(|(position, rows)| (position, rows, batch.without_known(position, batch.selection(rows))))
 }
 
+/// The event of one row.
+fn event<'a>(batch: &'a Batch, rows: &'a Rows, row: u32) -> Event<'a> {
+    let (partition, offset) = batch.place_in_log(rows, row);
+    Event { partition, offset, route: &rows.target.route, id: rows.event_id(row), id_kind: rows.target.event_id }
+}
+
 /// The events of a batch that was screened, and so has each of them once.
 fn new_events(batch: &Batch) -> Vec<Event<'_>> {
-    let mut events = Vec::new();
-    for (_, rows, selected) in new_rows(batch) {
-        events.extend(selected.into_iter().map(|row| {
-            let (partition, offset) = batch.place_in_log(rows, row);
-            Event { partition, offset, route: &rows.target.route, id: rows.event_id(row), id_kind: rows.target.event_id }
-        }));
-    }
-    events
+    new_rows(batch).flat_map(|(_, rows, selected)| selected.into_iter().map(move |row| event(batch, rows, row))).collect()
 }
 
 /// The events of a batch that a store is asked for: each once, with the first of its rows.
 struct EventIds<'a> {
     batch: &'a Batch,
-    routes: Vec<(&'a str, Vec<Place>, Marks<'a>)>,
+    /// Of each route.
+    routes: Vec<(Vec<Place>, Marks<'a>)>,
 }
 
 impl<'a> EventIds<'a> {
@@ -272,9 +272,9 @@ impl<'a> EventIds<'a> {
         for (position, rows, selected) in new_rows(batch).filter(|(.., selected)| !selected.is_empty()) {
             places.entry(&rows.target.route).or_default().extend(selected.into_iter().map(|row| Place { rows: position, row }));
         }
-        let routes = places.into_iter().map(|(route, places)| {
+        let routes = places.into_values().map(|places| {
             let marks = Marks::of(batch, &places);
-            (route, places, marks)
+            (places, marks)
         });
         Self { batch, routes: routes.collect() }
     }
@@ -284,25 +284,16 @@ impl<'a> EventIds<'a> {
     }
 
     fn events(&self) -> Vec<Event<'a>> {
-        let of_route = |(route, _, marks): &(&'a str, Vec<Place>, Marks<'a>)| {
-            let route = *route;
-            let batch = self.batch;
-            let events = marks.ids.iter().zip(marks.places());
-            let event = move |(id, place): (&&'a str, &Place)| {
-                let rows = &batch.content.rows[place.rows];
-                let (partition, offset) = batch.place_in_log(rows, place.row);
-                Event { partition, offset, route, id, id_kind: rows.target.event_id }
-            };
-            events.map(event).collect::<Vec<_>>()
-        };
-        self.routes.iter().flat_map(of_route).collect()
+        let batch = self.batch;
+        let places = self.routes.iter().flat_map(|(_, marks)| marks.places());
+        places.map(|place| event(batch, &batch.content.rows[place.rows], place.row)).collect()
     }
 
     /// For each of the batch's rows those that need not be written: their event is durable, or comes earlier in this very batch.
     fn known_rows(&self, known: &[bool]) -> Vec<Vec<u32>> {
         let mut rows: Vec<Vec<u32>> = vec![Vec::new(); self.batch.content.rows.len()];
         let mut known = known.iter();
-        for (_, places, marks) in &self.routes {
+        for (places, marks) in &self.routes {
             let is_new: Vec<bool> = known.by_ref().take(marks.ids.len()).map(|known| !known).collect();
             let new = marks.new_rows(&is_new);
             for place in places.iter().filter(|place| new.binary_search(place).is_err()) {

@@ -131,8 +131,8 @@ impl<'a> Asked<'a> {
     }
 }
 
-fn durable(held: &[Reached]) -> HashMap<&Partition, NextOffset> {
-    held.iter().map(|held| (&held.partition, held.durable)).collect()
+fn durable<'a>(reached: impl IntoIterator<Item = &'a Reached>) -> HashMap<&'a Partition, NextOffset> {
+    reached.into_iter().map(|reached| (&reached.partition, reached.durable)).collect()
 }
 
 impl<S: Store> Screening<S> {
@@ -239,7 +239,7 @@ impl<S: Store> Dedup for Screening<S> {
         // Acknowledged before the first mark: a mark without it could outlive a rewind that nobody sees.
         let taken = self.store.raise(generation, reached).await?;
         let (taken, passed_over): (Vec<&Reached>, Vec<&Reached>) = reached.iter().partition(|reached| taken.get(&reached.partition) == Some(&true));
-        let durable: HashMap<&Partition, NextOffset> = taken.iter().map(|reached| (&reached.partition, reached.durable)).collect();
+        let durable = durable(taken);
         let is_durable = |event: &&Event<'_>| durable.get(event.partition).is_some_and(|durable| event.offset < durable.get());
         let marks: Vec<Event<'_>> = events.iter().filter(is_durable).copied().collect();
         self.store.mark(generation, &marks).await?;

@@ -74,9 +74,13 @@ fn producer(topic: &Topic) -> Producer {
 
 /// On a broker of the test's own: the topic has a name as topics have, since names are part of what is kept of an event.
 fn filled(brokers: &str, count: usize) -> Topic {
-    let topic = Topic::create_named(brokers, "orders", 4);
+    filled_with(brokers, "orders", count, |order| order)
+}
+
+fn filled_with(brokers: &str, name: &str, count: usize, mut sent: impl FnMut(Outgoing) -> Outgoing) -> Topic {
+    let topic = Topic::create_named(brokers, name, 4);
     let producer = producer(&topic);
-    orders(count, |order| producer.send(&order));
+    orders(count, |order| producer.send(&sent(order)));
     producer.flush();
     topic
 }

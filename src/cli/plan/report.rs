@@ -2,12 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use oncesink_sinks::{model::WriteMode, session::Bookkeeping};
+use oncesink_sinks::{
+    model::{EventIdKind, WriteMode},
+    session::Bookkeeping,
+};
 
 use super::{Findings, TopicFindings};
 use crate::{
     cli::output::{self, Colour},
-    decode::{EventIdSource, ExtraFields, Format, Tombstone},
+    decode::{ExtraFields, Format, Tombstone},
     guarantee::{Events, Facts, effective},
     route::{Mapping, RouteConfig},
 };
@@ -163,10 +166,10 @@ fn print_guarantees(findings: &Findings) {
 }
 
 fn events(are_kept: bool, route: &RouteConfig) -> Events {
-    match (are_kept, &route.event_id) {
+    match (are_kept, route.event_id.kind()) {
         (false, _) => Events::NotKept,
-        (true, EventIdSource::Coordinate) => Events::ByCoordinate,
-        (true, _) => Events::ById,
+        (true, EventIdKind::Coordinate) => Events::ByCoordinate,
+        (true, EventIdKind::Producer) => Events::ById,
     }
 }
 

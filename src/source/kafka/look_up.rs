@@ -104,15 +104,13 @@ pub(super) fn topics_found<C: ConsumerContext>(
 
 /// What the group has committed; a partition that is not in the answer could not be looked up.
 pub(super) fn committed<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitions: &[Partition], limit: Duration) -> BTreeMap<Partition, Committed> {
+    if partitions.is_empty() {
+        return BTreeMap::new();
+    }
     let deadline = Instant::now() + limit;
-    let mut committed = BTreeMap::new();
     loop {
-        let open: Vec<&Partition> = partitions.iter().filter(|partition| !committed.contains_key(*partition)).collect();
-        if open.is_empty() {
-            return committed;
-        }
-        let rest = deadline.saturating_duration_since(Instant::now());
-        let Err(error) = ask_committed(consumer, &open, rest, &mut committed) else { return committed };
+        let (committed, error) = ask_committed(consumer, partitions, deadline.saturating_duration_since(Instant::now()));
+        let Some(error) = error else { return committed };
         if !is_coordinator_to_come(&error) || Instant::now() + ASK_AGAIN >= deadline {
             tracing::warn!(%error, "cannot look up committed offsets");
             return committed;
@@ -121,31 +119,33 @@ pub(super) fn committed<C: ConsumerContext>(consumer: &BaseConsumer<C>, partitio
     }
 }
 
-/// Adds what is told; an error if it is not told of all.
+/// What is told, and why the rest is not.
 fn ask_committed<C: ConsumerContext>(
     consumer: &BaseConsumer<C>,
-    partitions: &[&Partition],
+    partitions: &[Partition],
     limit: Duration,
-    committed: &mut BTreeMap<Partition, Committed>,
-) -> Result<(), KafkaError> {
-    let list = consumer.committed_offsets(list_of(partitions.iter().map(|partition| (*partition, Offset::Invalid))), limit)?;
-    let mut told = Ok(());
+) -> (BTreeMap<Partition, Committed>, Option<KafkaError>) {
+    let (mut committed, mut untold) = (BTreeMap::new(), None);
+    let list = match consumer.committed_offsets(list_of(partitions.iter().map(|partition| (partition, Offset::Invalid))), limit) {
+        Ok(list) => list,
+        Err(error) => return (committed, Some(error)),
+    };
     for element in list.elements() {
         let found = match (element.error(), element.offset()) {
             (Ok(()), Offset::Offset(next)) => Committed::At { next: NextOffset::new(next), metadata: text_of(|| element.metadata()) },
             (Ok(()), Offset::Invalid) => Committed::Nothing,
             (Ok(()), _) => {
-                told = Err(KafkaError::OffsetFetch(RDKafkaErrorCode::Unknown));
+                untold = Some(KafkaError::OffsetFetch(RDKafkaErrorCode::Unknown));
                 continue;
             }
             (Err(error), _) => {
-                told = Err(error);
+                untold = Some(error);
                 continue;
             }
         };
         committed.insert(Partition::new(element.topic(), element.partition()), found);
     }
-    told
+    (committed, untold)
 }
 
 /// It is being made or moved: a cluster in which no group was ever asked for has none.

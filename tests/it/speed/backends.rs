@@ -1,6 +1,6 @@
 //! The same orders into each database with each dedup backend: records a second, and what a million of them cost.
 
-use super::{database_on, database_server, figure::Figure, filled, median, order, orders, producer, run_with};
+use super::{database_on, database_server, figure::Figure, filled, filled_with, median, order, run_with};
 use crate::{
     database::Kind,
     kafka::Outgoing,
@@ -69,16 +69,12 @@ fn measure_all(kind: Kind, label: &str) -> Vec<Cost> {
 
 /// The same orders, each with an id as producers make them.
 fn filled_with_ids(brokers: &str) -> Topic {
-    let topic = Topic::create_named(brokers, "events", 4);
-    let producer = producer(&topic);
     let mut random = Random::seeded(7);
-    orders(ORDERS, |order| {
+    filled_with(brokers, "events", ORDERS, |order| {
         let id = format!("{:032x}", u128::from(random.next()) << 64 | u128::from(random.next()));
         let uuid = [&id[..8], &id[8..12], &id[12..16], &id[16..20], &id[20..]].join("-");
-        producer.send(&Outgoing { headers: vec![("ce_id".to_owned(), uuid)], ..order });
-    });
-    producer.flush();
-    topic
+        Outgoing { headers: vec![("ce_id".to_owned(), uuid)], ..order }
+    })
 }
 
 #[test]
